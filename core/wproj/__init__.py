@@ -1,0 +1,117 @@
+"""Project the weights of saved neural networks onto constraint sets.
+
+>>> import numpy as np
+>>> import wproj
+>>> wproj.MaxNorm(max_value=5, axis=0)(np.array([[6.0], [8.0]], dtype=np.float32))
+array([[3.],
+       [4.]], dtype=float32)
+
+Names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wproj import constraints as constraints
+    from wproj.auditing import audit as audit
+    from wproj.auditing import audit_plan as audit_plan
+    from wproj.auditing import measure as measure
+    from wproj.constraints.base import Constraint as Constraint
+    from wproj.constraints.base import ElementwiseConstraint as ElementwiseConstraint
+    from wproj.constraints.base import Numerics as Numerics
+    from wproj.constraints.base import RadialConstraint as RadialConstraint
+    from wproj.constraints.keras import MaxNorm as MaxNorm
+    from wproj.constraints.keras import MinMaxNorm as MinMaxNorm
+    from wproj.constraints.keras import NonNeg as NonNeg
+    from wproj.constraints.keras import UnitNorm as UnitNorm
+    from wproj.dtypes import short_name as short_name
+    from wproj.errors import InputError as InputError
+    from wproj.errors import OutputError as OutputError
+    from wproj.errors import RequestError as RequestError
+    from wproj.errors import WprojError as WprojError
+    from wproj.errors import printable as printable
+    from wproj.errors import shape_text as shape_text
+    from wproj.formats.base import Checkpoint as Checkpoint
+    from wproj.formats.opening import open_checkpoint as open_checkpoint
+    from wproj.projecting import apply as apply
+    from wproj.projecting import plan as plan
+    from wproj.projecting import project as project
+    from wproj.report import Diagnostic as Diagnostic
+    from wproj.report import FileReport as FileReport
+    from wproj.report import NormSummary as NormSummary
+    from wproj.report import Report as Report
+    from wproj.report import TensorReport as TensorReport
+    from wproj.reporting import file_report as file_report
+    from wproj.reporting import listed_report as listed_report
+    from wproj.reporting import make_report as make_report
+    from wproj.selection.axes import axes_text as axes_text
+    from wproj.selection.axes import parse_axes as parse_axes
+    from wproj.selection.globs import select as select
+    from wproj.selection.plan import Assignment as Assignment
+    from wproj.selection.plan import Plan as Plan
+    from wproj.selection.plan import Skipped as Skipped
+    from wproj.selection.rules import Rule as Rule
+    from wproj.selection.rules import parse_constraint as parse_constraint
+    from wproj.selection.rules import parse_rule as parse_rule
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Assignment": "selection.plan",
+    "Checkpoint": "formats.base",
+    "Constraint": "constraints.base",
+    "Diagnostic": "report",
+    "ElementwiseConstraint": "constraints.base",
+    "FileReport": "report",
+    "InputError": "errors",
+    "MaxNorm": "constraints.keras",
+    "MinMaxNorm": "constraints.keras",
+    "NonNeg": "constraints.keras",
+    "NormSummary": "report",
+    "Numerics": "constraints.base",
+    "OutputError": "errors",
+    "Plan": "selection.plan",
+    "RadialConstraint": "constraints.base",
+    "Report": "report",
+    "RequestError": "errors",
+    "Rule": "selection.rules",
+    "Skipped": "selection.plan",
+    "TensorReport": "report",
+    "UnitNorm": "constraints.keras",
+    "WprojError": "errors",
+    "apply": "projecting",
+    "audit": "auditing",
+    "audit_plan": "auditing",
+    "axes_text": "selection.axes",
+    "file_report": "reporting",
+    "listed_report": "reporting",
+    "make_report": "reporting",
+    "measure": "auditing",
+    "open_checkpoint": "formats.opening",
+    "parse_axes": "selection.axes",
+    "parse_constraint": "selection.rules",
+    "parse_rule": "selection.rules",
+    "plan": "projecting",
+    "printable": "errors",
+    "project": "projecting",
+    "select": "selection.globs",
+    "shape_text": "errors",
+    "short_name": "dtypes",
+}
+
+__all__ = ["__version__", "constraints", *_HOMES]  # noqa: PLE0604 # the keys are names
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 # any public object
+    if name == "constraints":
+        return importlib.import_module("wproj.constraints")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wproj' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"wproj.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,127 @@
+"""The stored types: their names, their grids, and the way to float64 and back.
+
+A stored type is a NumPy dtype or one of ml_dtypes', in native byte order by the time it gets here:
+the formats know about byte order and about HDF5's opaque bytes.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+Stored = NDArray[Any]
+
+Kind = Literal["float", "float8", "integer", "bool", "complex", "packed", "other"]
+
+_STANDARD = {np.dtype(name) for name in ("float16", "float32", "float64")}
+_FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
+_EXTENDED = {np.dtype(getattr(ml_dtypes, name)) for name in ("bfloat16", *_FLOAT8)}
+_SHORT = {
+    "float16": "f16",
+    "bfloat16": "bf16",
+    "float32": "f32",
+    "float64": "f64",
+    **{name: name.replace("float8", "f8") for name in _FLOAT8},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The numbers of a floating-point type.
+
+    Attributes:
+        unit_roundoff: Half the distance from 1 to the next larger number, `u`.
+        tiny: The smallest positive number, subnormals included.
+        largest: The largest finite number.
+    """
+
+    unit_roundoff: float
+    tiny: float
+    largest: float
+
+
+def projectable(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this dtype can be projected: any float of 8 to 64 bits."""
+    return dtype.newbyteorder("=") in _STANDARD or dtype in _EXTENDED
+
+
+def kind_of(dtype: np.dtype[Any]) -> Kind:
+    """What sort of numbers a NumPy or ml_dtypes dtype holds."""
+    if projectable(dtype):
+        return "float8" if dtype.itemsize == 1 else "float"
+    named: dict[str, Kind] = {"i": "integer", "u": "integer", "b": "bool", "c": "complex"}
+    return named.get(dtype.kind, "other")
+
+
+def short_name(name: str) -> str:
+    """The dtype's name as the plan prints it.
+
+    >>> short_name("bfloat16"), short_name("int32")
+    ('bf16', 'int32')
+    """
+    return _SHORT.get(name, name)
+
+
+def grid(dtype: np.dtype[Any]) -> Grid:
+    """The grid of a float dtype.
+
+    >>> import numpy as np
+    >>> grid(np.dtype("float16")).unit_roundoff == 2.0**-11
+    True
+    """
+    info: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call] # ml_dtypes leaves it out
+    return Grid(float(info.eps) / 2, float(info.smallest_subnormal), float(info.max))
+
+
+def to_float64(stored: Stored) -> Float64:
+    """The stored values, exactly; every float type of 64 bits or fewer fits into float64."""
+    with np.errstate(invalid="ignore"):
+        return stored.astype(np.float64)
+
+
+def nearest(values: Float64, dtype: np.dtype[Any]) -> Stored:
+    """`values` rounded once, to the nearest number of `dtype`, ties to even.
+
+    Values beyond the largest finite number become infinite, or NaN in types without infinities.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if dtype in _STANDARD:
+            return values.astype(dtype)
+        return _odd_float32(values).astype(dtype)
+
+
+def toward_zero(values: Float64, dtype: np.dtype[Any]) -> Stored:
+    """`values` rounded to the number of `dtype` that is nearest among those not larger in size."""
+    stored = nearest(values, dtype)
+    too_far = np.abs(to_float64(stored)) > np.abs(values)
+    stored[too_far] = np.nextafter(stored[too_far], np.zeros((), dtype))
+    return stored
+
+
+def away_from_zero(values: Float64, dtype: np.dtype[Any]) -> Stored:
+    """`values` rounded to the number of `dtype` that is nearest among those not smaller in size."""
+    stored = nearest(values, dtype)
+    short = np.abs(to_float64(stored)) < np.abs(values)
+    outward = np.copysign(grid(dtype).largest, values[short]).astype(dtype)
+    stored[short] = np.nextafter(stored[short], outward)
+    return stored
+
+
+def _odd_float32(values: Float64) -> NDArray[np.float32]:
+    """Float64 rounded to odd in float32, from where rounding to a narrower type is correct.
+
+    ml_dtypes casts float64 by way of float32 and so rounds twice: 1 + 2**-8 + 2**-40 becomes 1 in
+    bfloat16. Rounding to odd keeps what was lost as a sticky last bit. See Boldo and Melquiond,
+    "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd",
+    IEEE Transactions on Computers 57(4), 2008.
+    """
+    rounded = values.astype(np.float32)
+    exact = rounded.astype(np.float64)
+    inexact = (exact != values) & np.isfinite(values)
+    bits = rounded.view(np.uint32)
+    bits -= (inexact & (np.abs(exact) > np.abs(values))).astype(np.uint32)
+    bits |= inexact.astype(np.uint32)
+    return rounded

@@ -1,0 +1,266 @@
+"""What can go wrong, as values: each error writes its own sentence, and a hint where one helps.
+
+Two families decide the exit code of the command line: a `RequestError` says that what was asked
+for cannot be meant (2), any other `WprojError` that it could not be finished (3).
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+def printable(text: str) -> str:
+    r"""`text` with control characters, lone surrogates and the like written as escapes.
+
+    Names come from files that strangers wrote, and end up on terminals.
+
+    >>> printable("a\x1b[31mb\n")
+    'a\\x1b[31mb\\n'
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def storable(text: str) -> str:
+    r"""`text` with lone surrogates, which UTF-8 does not have, written as escapes.
+
+    >>> storable("a\ud800")
+    'a\\ud800'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def listed(items: Iterable[str], limit: int = 5) -> str:
+    """The first `limit` items joined by commas, and how many more there are.
+
+    >>> listed(["a", "b", "c"], limit=2)
+    'a, b (1 more)'
+    """
+    names = [printable(item) for item in items]
+    more = f" ({len(names) - limit} more)" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+class WprojError(Exception):
+    """Anything that wproj refuses or cannot finish; `hint` says what to do, where that is known."""
+
+    hint: str | None = None
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class RequestError(WprojError, ValueError):
+    """What was asked for cannot be meant: a rule, an option, a target."""
+
+
+class InputError(WprojError):
+    """A file that cannot be read as a checkpoint, or holds what cannot be projected."""
+
+
+class OutputError(WprojError):
+    """The result could not be written; the original and any old target are as they were."""
+
+
+class ProblemsError(RequestError):
+    """Several `RequestError`s that were found together; `problems` holds them."""
+
+    def __init__(self, problems: Sequence[RequestError]) -> None:
+        self.problems = tuple(problems)
+        lines = [f"{len(self.problems)} problems"]
+        for number, problem in enumerate(self.problems, 1):
+            lines.append(f"  {number}. {problem}")
+            if problem.hint:
+                lines.append(f"     hint: {problem.hint}")
+        super().__init__("\n".join(lines))
+
+
+def raise_all(problems: Sequence[RequestError]) -> None:
+    """Raises the one problem, or all of them as one; returns where there is none."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise ProblemsError(problems)
+
+
+# Constraints and rules
+
+
+class ConstraintError(RequestError):
+    """A constraint's parameter is out of its range or of the wrong type."""
+
+    def __init__(self, constraint: str, parameter: str, given: object, expected: str) -> None:
+        super().__init__(f"{constraint}: {parameter} must be {expected}, not {given!r}")
+
+
+class UnknownConstraintError(RequestError, LookupError):
+    """No constraint is registered under this name."""
+
+    def __init__(self, identifier: object, known: Sequence[str]) -> None:
+        near = difflib.get_close_matches(str(identifier), known, n=1)
+        super().__init__(
+            f"unknown constraint {printable(str(identifier))!r}; choose from {', '.join(known)}",
+            f"did you mean {near[0]}?"
+            if near
+            else "your own is named file.py:Class or package.module:Class",
+        )
+
+
+class ConstraintLoadError(RequestError):
+    """A user-defined constraint could not be imported or built, or returned something else."""
+
+    def __init__(self, reference: str, problem: str) -> None:
+        super().__init__(f"constraint {printable(reference)}: {printable(problem)}")
+
+
+class RuleSyntaxError(RequestError):
+    """The text of a rule cannot be read."""
+
+    def __init__(self, text: str, problem: str) -> None:
+        super().__init__(
+            f"rule {printable(text)!r}: {printable(problem)}",
+            "a rule reads 'GLOB CONSTRAINT [axis=AXES] [key=value]...', "
+            "for example 'conv*/kernel max_norm=2 axis=0,1,2'",
+        )
+
+
+class AxisError(RequestError):
+    """An axis that this tensor does not have, given twice, or of the wrong type."""
+
+    def __init__(self, axis: object, shape: Sequence[int], problem: str) -> None:
+        super().__init__(f"axis {axis} {problem} for shape {shape_text(shape)}")
+
+
+class AxisOutOfRangeError(RequestError):
+    """A rule's axis does not fit some of the tensors that the rule matches."""
+
+    def __init__(self, rule: str, axis: str, tensors: Sequence[tuple[str, Sequence[int]]]) -> None:
+        names = [f"{name} {shape_text(shape)}" for name, shape in tensors]
+        super().__init__(
+            f"rule {printable(rule)!r}: axis {axis} does not fit {len(names)} matched "
+            f"tensor{'s' * (len(names) > 1)}: {listed(names, limit=20)}",
+            "narrow the pattern, or leave these tensors out with -x",
+        )
+
+
+class AxisNeededError(RequestError):
+    """A norm constraint without an axis, where nothing says which axes are summed over."""
+
+    def __init__(self, rule: str, tensors: Sequence[tuple[str, Sequence[int]]]) -> None:
+        names = [f"{name} {shape_text(shape)}" for name, shape in tensors]
+        super().__init__(
+            f"rule {printable(rule)!r} needs an axis for {listed(names)}",
+            "give the axes summed over with -a: 0 for a Keras dense kernel, 0,1,2 for a Keras "
+            "2-D convolution, 1 for a PyTorch linear weight, 'in' for every axis but the "
+            "output's, 'all' for one norm per tensor",
+        )
+
+
+class LayoutNeededError(RequestError):
+    """Axis `in` for a file whose layout is not known."""
+
+    def __init__(self, path: str, rule: str) -> None:
+        super().__init__(
+            f"rule {printable(rule)!r}: axis 'in' needs the layout of {printable(path)}, "
+            "which the file does not tell",
+            "say --layout keras (the output axis is the last) or --layout torch (the first), "
+            "or give the axes by number",
+        )
+
+
+class NoMatchError(RequestError, LookupError):
+    """A rule's pattern matches no tensor of the file."""
+
+    def __init__(
+        self, pattern: str, path: str, nearest: Sequence[str], looser: tuple[str, int] | None
+    ) -> None:
+        message = f"{printable(pattern)!r} matches no tensor in {printable(path)}"
+        if nearest:
+            message += f"; nearest: {listed(nearest, limit=3)}"
+        hint = f"'wproj ls {printable(path)}' lists the names"
+        if looser:
+            hint = f"{printable(looser[0])!r} would match {looser[1]}; {hint}"
+        super().__init__(message, hint)
+
+
+class NothingLeftError(RequestError):
+    """A rule matches tensors, and every one of them is left out or was taken by an earlier rule."""
+
+    def __init__(self, rule: str, reasons: Sequence[tuple[str, str]]) -> None:
+        left = [f"{name} ({reason})" for name, reason in reasons]
+        super().__init__(
+            f"rule {printable(rule)!r} has no tensor left to constrain: {listed(left)}",
+            "rules apply in order and the first match wins; a float tensor that is left out by "
+            "default is taken when it is named exactly",
+        )
+
+
+# Files
+
+
+class FileError(InputError):
+    """This path cannot be read as a checkpoint: missing, a directory, damaged, unsupported."""
+
+    def __init__(self, path: str, problem: str, hint: str | None = None) -> None:
+        super().__init__(f"{printable(path)}: {printable(problem)}", hint)
+
+
+class TensorError(InputError):
+    """A tensor whose values cannot be projected; `locate` adds the file that it is in."""
+
+    def __init__(self, problem: str, hint: str | None = None, tensor: str | None = None) -> None:
+        self.problem = problem
+        where = f"{printable(tensor)}: " if tensor else ""
+        super().__init__(f"{where}{problem}", hint)
+
+    def locate(self, path: str, tensor: str) -> "TensorError":
+        """The same error, naming the file and the tensor."""
+        return TensorError(self.problem, self.hint, f"{path}: {tensor}")
+
+
+class NonFiniteError(TensorError):
+    """NaN or infinite entries in a tensor that is to be projected."""
+
+    def __init__(self, count: int, first: Sequence[int]) -> None:
+        super().__init__(
+            f"{count} non-finite entr{'y' if count == 1 else 'ies'}, the first at index "
+            f"{list(first)}",
+            "--nonfinite skip leaves the vectors with NaN or infinite entries as they are",
+        )
+
+
+class NotRepresentableError(TensorError):
+    """A projected value is beyond the largest finite number of the stored dtype."""
+
+    def __init__(self, dtype: str, largest: float) -> None:
+        super().__init__(
+            f"the result is beyond {largest:g}, the largest finite {dtype}",
+            "lower the bound, or convert the tensor to a wider dtype first",
+        )
+
+
+class TargetError(RequestError):
+    """The target is one that wproj does not write to."""
+
+    def __init__(self, path: str, problem: str, hint: str | None = None) -> None:
+        super().__init__(f"{printable(path)}: {printable(problem)}", hint)
+
+
+class WriteError(OutputError):
+    """The operating system refused a write; no partial file is left behind."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"could not write {printable(path)}: {printable(problem)}",
+            "the original is unchanged, and no partial file is left",
+        )
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape without spaces.
+
+    >>> shape_text((3, 3, 64))
+    '(3,3,64)'
+    """
+    return f"({','.join(map(str, shape))})"

@@ -1,0 +1,280 @@
+"""HDF5 of any shape that h5py opens; contiguous data is read and written by offset.
+
+Everything else (compact, chunked, compressed) goes through h5py. Only hard links are followed: a
+soft or external link names data that is elsewhere, perhaps in another file.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import ml_dtypes
+import numpy as np
+
+from wproj.dtypes import Kind, Stored, kind_of
+from wproj.errors import FileError
+from wproj.formats.base import Checkpoint, Extent, Layout, Store, Stores, TensorEntry
+from wproj.formats.positional import ExtentStore, open_regular
+
+# One band of chunks across a wide matrix has to stay decompressed while its rows go by.
+_CHUNK_CACHE = 32 << 20
+_CHUNK_SLOTS = 10_007
+
+# What h5py raises on files that are damaged or that need a missing filter.
+_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hdf5Checkpoint(Checkpoint):
+    """An HDF5 file; `entries` are in the order of the tree, numbers in names counted as such."""
+
+    @contextmanager
+    def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:
+        """Opens the file, or a copy of it at `path`, and gives access to values by entry."""
+        path = path or self.path
+        with ExitStack() as stack:
+            descriptor = open_regular(path, os.O_RDWR if writable else os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            file: h5py.File | None = None
+
+            def store(entry: TensorEntry) -> Store:
+                nonlocal file
+                if entry.extent is not None and entry.stored is not None:
+                    return ExtentStore(descriptor, entry.extent, entry.stored)
+                if file is None:
+                    file = stack.enter_context(_open(path, "r+" if writable else "r"))
+                return _DatasetStore(file[entry.path], entry)
+
+            yield store
+
+
+@dataclass(frozen=True, slots=True)
+class _DatasetStore:
+    """The values of a dataset that HDF5 has to fetch."""
+
+    dataset: h5py.Dataset
+    entry: TensorEntry
+
+    def read(self, start: int, stop: int) -> Stored:
+        """Entries `start` to `stop`."""
+        stored = self.entry.stored
+        assert stored is not None  # noqa: S101 # entries without one are never opened
+        try:
+            parts = [
+                np.asarray(self.dataset[slab]).reshape(-1)
+                for slab in slabs(self.entry.shape, start, stop)
+            ]
+        except _FAULTS as error:
+            raise FileError(self.entry.path, f"HDF5 cannot read it: {error}") from error
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return values.view(stored).astype(stored.newbyteorder("="), copy=False)
+
+    def write(self, start: int, values: Stored) -> None:
+        """Stores `values` from entry `start` on."""
+        values = values.astype(self.entry.stored, copy=False).view(self.dataset.dtype)
+        done = 0
+        for slab in slabs(self.entry.shape, start, start + len(values)):
+            shape = tuple(s.stop - s.start for s in slab)
+            part = values[done : done + math.prod(shape)]
+            self.dataset[slab] = part.reshape(shape)
+            done += part.size
+
+
+def slabs(shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[slice, ...]]:
+    """The boxes that together hold the entries `start` to `stop` of a C-ordered array, in order.
+
+    >>> list(slabs((4,), 1, 3))
+    [(slice(1, 3, None),)]
+    >>> len(list(slabs((3, 4), 2, 9)))
+    3
+    """
+    if not shape:
+        yield ()
+    elif start < stop:
+        row = math.prod(shape[1:])
+        (first, before), (last, behind) = divmod(start, row), divmod(stop, row)
+        if first == last:
+            yield from _within(first, shape, before, behind)
+            return
+        if before:
+            yield from _within(first, shape, before, row)
+            first += 1
+        if first < last:
+            yield (slice(first, last), *(slice(0, n) for n in shape[1:]))
+        if behind:
+            yield from _within(last, shape, 0, behind)
+
+
+def _within(row: int, shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[slice, ...]]:
+    for rest in slabs(shape[1:], start, stop):
+        yield (slice(row, row + 1), *rest)
+
+
+def open_hdf5(path: Path) -> Hdf5Checkpoint:
+    """The datasets of the file at `path`.
+
+    Raises:
+        FileError: It is damaged, locked by another process, or not HDF5.
+    """
+    with _open(path, "r") as file:
+        try:
+            entries, notes = _walk(file)
+            keras = bool({"layer_names", "layer_names0", "model_config"} & set(file.attrs))
+        except _FAULTS as error:
+            raise FileError(str(path), f"is damaged HDF5: {_first_line(error)}") from error
+    keras = keras or any(re.search(r"(^|/)vars/\d+$", entry.path) for entry in entries)
+    layout: Layout = "keras" if keras else "unknown"
+    return Hdf5Checkpoint(
+        path=path, format="hdf5", layout=layout, entries=tuple(entries), notes=tuple(notes)
+    )
+
+
+def _open(path: Path, mode: str) -> h5py.File:
+    try:
+        return h5py.File(path, mode, rdcc_nbytes=_CHUNK_CACHE, rdcc_nslots=_CHUNK_SLOTS)
+    except BlockingIOError as error:
+        raise FileError(
+            str(path),
+            "is being written by another process",
+            "wait until it is closed; on file systems without locks, set "
+            "HDF5_USE_FILE_LOCKING=FALSE",
+        ) from error
+    except _FAULTS as error:
+        raise FileError(str(path), f"is damaged HDF5: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts `vars/10` behind `vars/2`."""
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
+
+
+def _walk(file: h5py.File) -> tuple[list[TensorEntry], list[str]]:
+    """All datasets that hard links reach, each once; and a note on every link not followed."""
+    entries: dict[int, TensorEntry] = {}
+    notes: list[str] = []
+    seen = {h5py.h5o.get_info(file.id).addr}
+    stack: list[tuple[str, h5py.Group]] = [("", file)]
+    while stack:
+        prefix, group = stack.pop()
+        below: list[tuple[str, h5py.Group]] = []
+        for name in sorted(group, key=_natural):
+            path = prefix + name
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                notes.append(f"{path} is a {_link_kind(link)} and is not followed")
+                continue
+            child = group[name]
+            address = h5py.h5o.get_info(child.id).addr
+            if address in entries:
+                known = entries[address]
+                entries[address] = replace(known, aliases=(*known.aliases, path))
+            elif isinstance(child, h5py.Dataset):
+                entries[address] = _entry(path, child)
+            elif isinstance(child, h5py.Group) and address not in seen:
+                seen.add(address)
+                below.append((f"{path}/", child))
+        stack.extend(reversed(below))
+    return list(entries.values()), notes
+
+
+def _link_kind(link: object) -> str:
+    return {h5py.SoftLink: "soft link", h5py.ExternalLink: "external link"}.get(
+        type(link), "user-defined link"
+    )
+
+
+def _entry(path: str, dataset: h5py.Dataset) -> TensorEntry:
+    dtype, stored, kind = _dtype(dataset)
+    return TensorEntry(
+        name=tensor_name(path),
+        path=path,
+        shape=dataset.shape or (),
+        dtype=dtype,
+        stored=stored,
+        kind=kind,
+        nbytes=dataset.id.get_type().get_size() * (dataset.size or 0),
+        extent=_extent(dataset, stored),
+        obstacle=_obstacle(dataset),
+    )
+
+
+def tensor_name(path: str) -> str:
+    """What people call the tensor that Keras stored at `path`.
+
+    The root of the weights, the `:0` of TensorFlow and the doubled layer name are dropped.
+
+    >>> tensor_name("model_weights/conv1/conv1/kernel:0")
+    'conv1/kernel'
+    """
+    parts = path.removeprefix("model_weights/").split("/")
+    if len(parts) > 2 and parts[0] == parts[1]:
+        del parts[0]
+    parts[-1] = re.sub(r"(?<=.):0$", "", parts[-1])
+    return "/".join(parts)
+
+
+def _dtype(dataset: h5py.Dataset) -> tuple[str, np.dtype[Any] | None, Kind]:
+    """The name, the stored dtype and the kind; Keras tags opaque bytes with an attribute `dtype`.
+
+    See `_write_h5_dataset` in Keras' saving_lib: bfloat16 has no HDF5 type of its own there.
+    """
+    dtype = dataset.dtype
+    if dtype.kind == "V" and dtype.names is None:
+        tag = dataset.attrs.get("dtype")
+        named = getattr(ml_dtypes, tag, None) if isinstance(tag, str) else None
+        if named is not None and np.dtype(named).itemsize == dtype.itemsize:
+            dtype = np.dtype(named)
+            return dtype.name, dtype, kind_of(dtype)
+        return f"opaque{8 * dtype.itemsize}", None, "other"
+    if h5py.check_string_dtype(dtype) or dtype.names or dtype.kind not in "biufc":
+        return (
+            "compound" if dtype.names else "string" if dtype.kind in "SO" else "other",
+            None,
+            "other",
+        )
+    return dtype.newbyteorder("=").name, dtype, kind_of(dtype)
+
+
+def _obstacle(dataset: h5py.Dataset) -> str | None:
+    """Why the values of a dataset cannot be projected, as far as its storage says."""
+    if dataset.shape is None:
+        return "has no dataspace"
+    if dataset.external:
+        return "its values are in another file"
+    if dataset.is_virtual:
+        return "its values are in other datasets"
+    if dataset.scaleoffset is not None:
+        return "the scale-offset filter would change what is stored"
+    if dataset.dtype.kind == "f" and dataset.id.get_type().get_size() != dataset.dtype.itemsize:
+        return f"its {8 * dataset.id.get_type().get_size()}-bit floats are not IEEE floats"
+    return None
+
+
+def _extent(dataset: h5py.Dataset, stored: np.dtype[Any] | None) -> Extent | None:
+    """Where contiguous values lie; None where anything about them is out of the ordinary."""
+    if stored is None or dataset.shape is None or not dataset.size:
+        return None
+    plain = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+    if not plain or dataset.external or dataset.is_virtual:
+        return None
+    nbytes = dataset.size * dataset.dtype.itemsize
+    same = dataset.id.get_type().equal(h5py.h5t.py_create(dataset.dtype))
+    opaque = dataset.dtype.kind == "V"
+    if dataset.id.get_storage_size() != nbytes or not (same or opaque):
+        return None
+    offset = dataset.id.get_offset()
+    return None if offset is None else Extent(offset, nbytes)

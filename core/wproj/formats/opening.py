@@ -1,0 +1,66 @@
+"""`open_checkpoint`: which format a file has, told from its content, never from its name."""
+
+import os
+from pathlib import Path
+
+from wproj.errors import FileError
+from wproj.formats.base import Checkpoint
+from wproj.formats.positional import open_regular, read_at
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_LFS = b"version https://git-lfs"
+_KNOWN = "wproj reads safetensors and HDF5 files"
+
+
+def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """What is in the file at `path`: names, shapes, dtypes; no values are read.
+
+    Raises:
+        FileError: It is missing, not a regular file, damaged, or of no format that wproj reads.
+    """
+    path = Path(path)
+    descriptor = open_regular(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        head = read_at(descriptor, 0, 64)
+        user_block = _hdf5_offset(descriptor, size)
+    finally:
+        os.close(descriptor)
+    if user_block is not None:
+        from wproj.formats import hdf5
+
+        return hdf5.open_hdf5(path)
+    if head[8:9] == b"{" or head[8:].lstrip(b" \t\r\n")[:1] == b"{":
+        from wproj.formats import safetensors
+
+        return safetensors.open_safetensors(path)
+    raise _unknown(str(path), head)
+
+
+def _hdf5_offset(descriptor: int, size: int) -> int | None:
+    """Where the HDF5 signature is: at 0, or behind a user block of 512 bytes times a power of 2."""
+    offset = 0
+    while offset < size:
+        if read_at(descriptor, offset, 8) == _HDF5:
+            return offset
+        offset = offset * 2 or 512
+    return None
+
+
+def _unknown(path: str, head: bytes) -> FileError:
+    if not head:
+        return FileError(path, "is empty")
+    if head.startswith(_LFS):
+        problem = "is a Git LFS pointer, not the file that it stands for"
+        return FileError(path, problem, "fetch the file with 'git lfs pull'")
+    if head.startswith(b"PK"):
+        hint = "of a .keras archive, unzip and give model.weights.h5"
+        return FileError(path, "is a zip archive, which wproj does not read yet", hint)
+    if head.startswith(b"\x80"):
+        hint = "convert it with safetensors.torch.save_file"
+        return FileError(path, "is a Python pickle, which wproj never loads", hint)
+    if len(head) < 9:
+        return FileError(path, f"has only {len(head)} bytes, too few for a checkpoint", _KNOWN)
+    if all(byte in b"\t\n\r" or byte >= 32 for byte in head):
+        return FileError(path, "is text, not a checkpoint", _KNOWN)
+    return FileError(path, "is neither a safetensors nor an HDF5 file", _KNOWN)

@@ -1,0 +1,1 @@
+"""How exactly: vectors, norms, and the way from float64 into the set as stored."""

@@ -1,0 +1,186 @@
+"""How a tensor falls into vectors, and into tiles that fit in memory.
+
+A *vector* is the set of entries that share the indices of the axes that are not summed over. A
+*tile* is a run of consecutive entries in C order: what is read, computed on and written at once. A
+*unit* is a run of tiles that holds whole vectors only. The geometry depends on shape and axis
+alone, and with it the order of summation: the result has the same bytes however it is computed.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wproj.errors import AxisError
+
+# 2**17 entries: half a mebibyte of float32, one of float64. Part of the numerics, not a setting.
+TILE = 1 << 17
+
+Read = Callable[[int, int], NDArray[Any]]
+Write = Callable[[int, NDArray[Any]], None]
+Index = tuple[int | slice | EllipsisType, ...] | EllipsisType
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Entries `start` to `stop` of a tensor, in C order.
+
+    Attributes:
+        start: The first entry.
+        stop: One past the last entry.
+        shape: The shape of the entries; `axes` counts in it.
+        axes: The axes summed over.
+        index: Where the tile's vectors are, in an array of the unit's `shape`.
+    """
+
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    index: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Tiles that hold whole vectors only.
+
+    Attributes:
+        tiles: The tiles, in order.
+        shape: The shape of an array of one number for each vector, axes kept as length one.
+        index: Where these vectors are, in an array of the tensor's `kept_shape`.
+    """
+
+    tiles: tuple[Tile, ...]
+    shape: tuple[int, ...]
+    index: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The vectors of a C-ordered tensor of `shape` along `axis`, the axes summed over.
+
+    `dims` and `summed` describe the same tensor with its axes of length one dropped and neighbors
+    of the same kind merged.
+    """
+
+    shape: tuple[int, ...]
+    axis: tuple[int, ...]
+    dims: tuple[int, ...]
+    summed: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, shape: Sequence[int], axis: int | Sequence[int] | None) -> "Vectors":
+        """The vectors along `axis`: an int, several, negative ones, or None for all axes.
+
+        Raises:
+            AxisError: The tensor has no such axis, or it is given twice.
+        """
+        normal = normalize_axis(axis, shape)
+        dims: list[int] = []
+        summed: list[bool] = []
+        for position, size in enumerate(shape):
+            if size == 1:
+                continue
+            if summed and summed[-1] == (position in normal):
+                dims[-1] *= size
+            else:
+                dims.append(size)
+                summed.append(position in normal)
+        if not dims:
+            dims, summed = [1], [True]
+        return cls(tuple(shape), normal, tuple(dims), tuple(summed))
+
+    @property
+    def length(self) -> int:
+        """The number of entries of one vector."""
+        return math.prod(n for n, summed in zip(self.dims, self.summed, strict=True) if summed)
+
+    @property
+    def count(self) -> int:
+        """The number of vectors."""
+        return math.prod(self.kept_shape)
+
+    @property
+    def kept_shape(self) -> tuple[int, ...]:
+        """The shape of an array of one number for each vector, axes kept as length one."""
+        return tuple(1 if s else n for n, s in zip(self.dims, self.summed, strict=True))
+
+    def index_of(self, position: int) -> list[int]:
+        """The index, over the axes that are not summed over, of the vector at a flat position."""
+        kept = [size for axis, size in enumerate(self.shape) if axis not in self.axis]
+        return [int(i) for i in np.unravel_index(position, kept)] if kept else []
+
+    def units(self, tile: int = TILE) -> Iterator[Unit]:
+        """All units in order, of tiles of at most `tile` entries.
+
+        >>> [len(unit.tiles) for unit in Vectors.of((4, 3), axis=0).units(tile=6)]
+        [2]
+        >>> [len(unit.tiles) for unit in Vectors.of((4, 3), axis=1).units(tile=6)]
+        [1, 1]
+        """
+        if 0 in self.dims:
+            return
+        depth = next(d for d in range(len(self.dims)) if math.prod(self.dims[d + 1 :]) <= tile)
+        whole = self.summed.index(True) if True in self.summed else len(self.dims)
+        tiles = self._tiles(depth, min(whole, depth), tile)
+        if whole > depth:
+            for rows, one in tiles:
+                yield Unit((one,), (rows.stop - rows.start, *self.kept_shape[1:]), (rows,))
+            return
+        outer = list(itertools.product(*map(range, self.dims[:whole])))
+        per_unit = self._tile_count(depth, tile) // len(outer)
+        for index in outer:
+            group = tuple(one for _, one in itertools.islice(tiles, per_unit))
+            yield Unit(group, self.kept_shape[whole:], index or ...)
+
+    def _rows(self, depth: int, tile: int) -> int:
+        return max(1, tile // math.prod(self.dims[depth + 1 :]))
+
+    def _tile_count(self, depth: int, tile: int) -> int:
+        return math.prod(self.dims[:depth]) * -(-self.dims[depth] // self._rows(depth, tile))
+
+    def _tiles(self, depth: int, whole: int, tile: int) -> Iterator[tuple[slice, Tile]]:
+        inner, rows = math.prod(self.dims[depth + 1 :]), self._rows(depth, tile)
+        axes = tuple(d for d, summed in enumerate(self.summed[depth:]) if summed)
+        start = 0
+        for outer in itertools.product(*map(range, self.dims[:depth])):
+            for first in range(0, self.dims[depth], rows):
+                span = slice(first, min(first + rows, self.dims[depth]))
+                shape = (span.stop - span.start, *self.dims[depth + 1 :])
+                stop = start + shape[0] * inner
+                index = self._index(outer[whole:], span, whole, depth)
+                yield span, Tile(start, stop, shape, axes, index)
+                start = stop
+
+    def _index(self, outer: tuple[int, ...], span: slice, whole: int, depth: int) -> Index:
+        if whole == depth and not self.summed[depth]:
+            return ...  # The tile is its own unit.
+        fixed = [
+            0 if summed else i for i, summed in zip(outer, self.summed[whole:depth], strict=True)
+        ]
+        return (*fixed, slice(0, 1) if self.summed[depth] else span, ...)
+
+
+def normalize_axis(axis: int | Sequence[int] | None, shape: Sequence[int]) -> tuple[int, ...]:
+    """`axis` as sorted numbers from 0; None means every axis.
+
+    >>> normalize_axis([-1, 0], (2, 3, 4))
+    (0, 2)
+
+    Raises:
+        AxisError: The tensor has no such axis, or it is given twice.
+    """
+    if axis is None:
+        return tuple(range(len(shape)))
+    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    if any(not -len(shape) <= a < len(shape) for a in given):
+        raise AxisError(axis, shape, "is out of range")
+    normal = tuple(sorted(a % len(shape) for a in given))
+    if len(set(normal)) < len(normal):
+        raise AxisError(axis, shape, "names an axis twice")
+    return normal

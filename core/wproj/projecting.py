@@ -1,0 +1,152 @@
+"""The job `project`: apply a plan to a checkpoint, write the result, report."""
+
+import math
+import os
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+from wproj.constraints.base import NonFinite, Numerics, NumericsMode
+from wproj.formats.atomic import Draft, check_target, draft
+from wproj.formats.base import Checkpoint, Layout, Store, Stores, TensorEntry
+from wproj.formats.opening import open_checkpoint
+from wproj.report import TensorReport
+from wproj.reporting import located, projected_report, skipped_report
+from wproj.selection.plan import Assignment, Plan, Skipped, make_plan
+from wproj.selection.rules import Rule, parse_rule
+from wproj.streaming import Scratch, measure_tensor, project_tensor
+
+Source = str | os.PathLike[str] | Checkpoint
+
+
+def plan(
+    source: Source,
+    rules: Rule | str | Sequence[Rule | str],
+    *,
+    exclude: Sequence[str] = (),
+    layout: Layout | None = None,
+    allow_unmatched: bool = False,
+) -> Plan:
+    """What `rules` would do to the tensors of `source`; no value is read.
+
+    Rules may be given by their text, for example `"conv*/kernel max_norm=2 axis=0,1,2"`. See
+    `make_plan` for the arguments.
+
+    Raises:
+        RequestError: A rule matches nothing, or does not fit what it matches.
+        InputError: The file cannot be read.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
+    given = [rules] if isinstance(rules, Rule | str) else rules
+    return make_plan(
+        checkpoint,
+        [parse_rule(rule) if isinstance(rule, str) else rule for rule in given],
+        exclude=exclude,
+        layout=layout,
+        allow_unmatched=allow_unmatched,
+    )
+
+
+def project(
+    source: Source,
+    target: str | os.PathLike[str] | None,
+    rules: Rule | str | Sequence[Rule | str],
+    *,
+    exclude: Sequence[str] = (),
+    layout: Layout | None = None,
+    numerics: NumericsMode = "exact",
+    epsilon: float = 1e-7,
+    nonfinite: NonFinite = "error",
+    overwrite: bool = False,
+    in_place: bool = False,
+) -> Iterator[TensorReport]:
+    """Projects the tensors of `source` that `rules` match, and writes the result to `target`.
+
+    Yields a report for each matched tensor, in the order of the file. The target appears, whole,
+    when the last report has been taken; if the iteration ends before, or fails, nothing is
+    written. Everything but the projected tensors' values is the same in both files.
+
+    Args:
+        source: The checkpoint.
+        target: Where the result goes; None only reports what would change.
+        rules: Which constraints hold for which tensors.
+        exclude: Patterns of tensors that no rule takes.
+        layout: Overrides the layout that the file is known to have.
+        numerics: `exact` or `keras`.
+        epsilon: What the formulas of `keras` numerics add to norms.
+        nonfinite: Whether NaN and infinite entries are an `error`, or their vectors a `skip`.
+        overwrite: Whether an existing target is replaced.
+        in_place: Whether the target may be the source. It is then left alone if nothing changes.
+
+    Raises:
+        RequestError: The rules or the target cannot be meant.
+        InputError: The file cannot be read, or holds values that cannot be projected.
+        OutputError: The result cannot be written.
+    """
+    made = plan(source, rules, exclude=exclude, layout=layout)
+    how = Numerics(numerics, epsilon, nonfinite)
+    return apply(made, target, how, overwrite=overwrite, in_place=in_place)
+
+
+def apply(
+    plan: Plan,
+    target: str | os.PathLike[str] | None,
+    numerics: Numerics,
+    *,
+    overwrite: bool = False,
+    in_place: bool = False,
+) -> Iterator[TensorReport]:
+    """Does what the plan says; see `project`."""
+    if target is None:
+        return _rehearse(plan, numerics)
+    path = Path(target)
+    check_target(plan.checkpoint.path, path, overwrite=overwrite, in_place=in_place)
+    return _write(plan, path, numerics, overwrite=overwrite or in_place, in_place=in_place)
+
+
+def _rehearse(plan: Plan, numerics: Numerics) -> Iterator[TensorReport]:
+    with plan.checkpoint.stores() as stores:
+        for item in plan.items:
+            yield _item(plan, item, stores, None, numerics)
+
+
+def _write(
+    plan: Plan, target: Path, numerics: Numerics, *, overwrite: bool, in_place: bool
+) -> Iterator[TensorReport]:
+    with draft(plan.checkpoint.path, target, overwrite=overwrite) as copy:
+        changed = yield from _write_copy(plan, copy, numerics)
+        copy.keep = changed or not in_place
+
+
+def _write_copy(plan: Plan, copy: Draft, numerics: Numerics) -> Generator[TensorReport, None, bool]:
+    changed = False
+    checkpoint = plan.checkpoint
+    with checkpoint.stores() as before, checkpoint.stores(copy.path, writable=True) as after:
+        for item in plan.items:
+            report = _item(plan, item, before, after, numerics)
+            changed = changed or report.status == "changed"
+            yield report
+    return changed
+
+
+def _item(
+    plan: Plan,
+    item: Assignment | Skipped,
+    before: Stores,
+    after: Stores | None,
+    numerics: Numerics,
+) -> TensorReport:
+    if isinstance(item, Skipped):
+        return skipped_report(item.entry, item.rule, item.reason)
+    with located(plan.checkpoint.path, item.entry):
+        source = before(item.entry)
+        target = after(item.entry) if after else _scratch_copy(item.entry, source)
+        project_tensor(item.entry.shape, item.steps, source, target, numerics)
+        measures = measure_tensor(item.entry.shape, item.axis, item.steps, source, target)
+    return projected_report(item, measures)
+
+
+def _scratch_copy(entry: TensorEntry, source: Store) -> Scratch:
+    size = math.prod(entry.shape)
+    scratch = Scratch(source.read(0, min(size, 1)).dtype)
+    scratch.fill(source.read, size)
+    return scratch

@@ -1,0 +1,1 @@
+"""Which tensors a constraint holds for, and along which axes."""

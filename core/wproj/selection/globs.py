@@ -1,0 +1,85 @@
+"""Patterns over names: globs, exact names, whole layers, and `re:` expressions."""
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+
+from wcmatch import fnmatch
+
+from wproj.errors import RuleSyntaxError
+from wproj.formats.base import TensorEntry
+
+# Case counts on every system, `*` crosses `/` and `.`, and nothing else is special.
+_FLAGS = fnmatch.CASE | fnmatch.BRACE | fnmatch.DOTMATCH | fnmatch.FORCEUNIX
+
+
+def select(pattern: str, entries: Sequence[TensorEntry]) -> list[TensorEntry]:
+    """The entries that `pattern` matches by name, path or alias, in their order.
+
+    An entry of exactly this name is tried first; then `re:` begins a regular expression for the
+    whole name, and a pattern without wildcards takes everything below it, too.
+
+    Raises:
+        RuleSyntaxError: The pattern cannot be read.
+    """
+    exact = [entry for entry in entries if pattern.removeprefix("/") in names(entry)]
+    if exact:
+        return exact
+    matches = matcher(pattern)
+    return [entry for entry in entries if any(map(matches, names(entry)))]
+
+
+def exactly(pattern: str, entry: TensorEntry) -> bool:
+    """Whether `pattern` is this entry's name, letter by letter."""
+    return pattern.removeprefix("/") in names(entry)
+
+
+def names(entry: TensorEntry) -> tuple[str, ...]:
+    """Everything that an entry may be called by."""
+    return (entry.name, entry.path, *entry.aliases)
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a name matches `pattern`, as a function.
+
+    Raises:
+        RuleSyntaxError: The pattern cannot be read.
+    """
+    if not pattern:
+        raise RuleSyntaxError(pattern, "the pattern is empty")
+    if pattern.startswith("re:"):
+        return _expression(pattern)
+    pattern = pattern.removeprefix("/")
+    if not fnmatch.is_magic(pattern, flags=_FLAGS):
+        below = (f"{pattern}/", f"{pattern}.")
+        return lambda name: name == pattern or name.startswith(below)
+    try:
+        compiled = fnmatch.compile(pattern, flags=_FLAGS)
+    except Exception as error:  # wcmatch and bracex raise several unrelated classes.
+        raise RuleSyntaxError(pattern, f"is not a glob: {error}") from error
+    return lambda name: bool(compiled.match(name))
+
+
+def _expression(pattern: str) -> Callable[[str], bool]:
+    try:
+        compiled = re.compile(pattern.removeprefix("re:"))
+    except re.error as error:
+        raise RuleSyntaxError(pattern, f"is not a regular expression: {error}") from error
+    return lambda name: compiled.fullmatch(name) is not None
+
+
+def nearest(pattern: str, entries: Sequence[TensorEntry]) -> list[str]:
+    """Up to three names that look like `pattern`."""
+    plain = re.sub(r"[*?\[\]{}!]|^re:", "", pattern)
+    return difflib.get_close_matches(plain, [entry.name for entry in entries], n=3, cutoff=0.3)
+
+
+def looser(pattern: str, entries: Sequence[TensorEntry]) -> tuple[str, int] | None:
+    """A pattern around the longest plain part of `pattern`, and how many entries it matches."""
+    parts = [] if pattern.startswith("re:") else re.split(r"[*?/.]|\[[^]]*\]|\{[^}]*\}", pattern)
+    for part in sorted(filter(None, parts), key=len, reverse=True):
+        wider = f"*{part}*"
+        count = len(select(wider, entries))
+        if count:
+            return wider, count
+    return None

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from wproj.errors import WprojError as WprojError
     from wproj.errors import printable as printable
     from wproj.errors import shape_text as shape_text
+    from wproj.errors import storable as storable
     from wproj.formats.base import Checkpoint as Checkpoint
     from wproj.formats.opening import open_checkpoint as open_checkpoint
     from wproj.projecting import apply as apply
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from wproj.reporting import make_report as make_report
     from wproj.selection.axes import axes_text as axes_text
     from wproj.selection.axes import parse_axes as parse_axes
-    from wproj.selection.globs import select as select
+    from wproj.selection.globs import select_any as select_any
     from wproj.selection.plan import Assignment as Assignment
     from wproj.selection.plan import Plan as Plan
     from wproj.selection.plan import Skipped as Skipped
@@ -95,9 +96,10 @@ _HOMES = {
     "plan": "projecting",
     "printable": "errors",
     "project": "projecting",
-    "select": "selection.globs",
+    "select_any": "selection.globs",
     "shape_text": "errors",
     "short_name": "dtypes",
+    "storable": "errors",
 }
 
 __all__ = ["__version__", "constraints", *_HOMES]  # noqa: PLE0604 # the keys are names

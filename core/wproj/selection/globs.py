@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from wcmatch import fnmatch
 
-from wproj.errors import RuleSyntaxError
-from wproj.formats.base import TensorEntry
+from wproj.errors import NoMatchError, RuleSyntaxError
+from wproj.formats.base import Checkpoint, TensorEntry
 
 # Case counts on every system, `*` crosses `/` and `.`, and nothing else is special.
 _FLAGS = fnmatch.CASE | fnmatch.BRACE | fnmatch.DOTMATCH | fnmatch.FORCEUNIX
@@ -27,6 +27,28 @@ def select(pattern: str, entries: Sequence[TensorEntry]) -> list[TensorEntry]:
         return exact
     matches = matcher(pattern)
     return [entry for entry in entries if any(map(matches, names(entry)))]
+
+
+def select_any(patterns: Sequence[str], checkpoint: Checkpoint) -> list[TensorEntry]:
+    """The entries of a checkpoint that any of the patterns matches, in their order.
+
+    Raises:
+        NoMatchError: A pattern matches none, and the checkpoint is not empty.
+        RuleSyntaxError: A pattern cannot be read.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        matched = select(pattern, checkpoint.entries)
+        if not matched and checkpoint.entries:
+            raise no_match(pattern, checkpoint)
+        found.update(entry.path for entry in matched)
+    return [entry for entry in checkpoint.entries if entry.path in found]
+
+
+def no_match(pattern: str, checkpoint: Checkpoint) -> NoMatchError:
+    """The error of a pattern without a tensor, with what may have been meant."""
+    near, wider = nearest(pattern, checkpoint.entries), looser(pattern, checkpoint.entries)
+    return NoMatchError(pattern, str(checkpoint.path), near, wider)
 
 
 def exactly(pattern: str, entry: TensorEntry) -> bool:

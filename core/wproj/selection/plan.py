@@ -11,7 +11,6 @@ from wproj.errors import (
     AxisNeededError,
     AxisOutOfRangeError,
     LayoutNeededError,
-    NoMatchError,
     NothingLeftError,
     RequestError,
     printable,
@@ -71,6 +70,9 @@ class Skipped:
     entry: TensorEntry
     rule: str
     reason: str
+
+    def __str__(self) -> str:
+        return f"{printable(self.entry.name)} skipped: {printable(self.reason)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,7 @@ def _matched(rule: Rule, checkpoint: Checkpoint, problems: list[RequestError]) -
     for pattern in rule.patterns:
         matched = globs.select(pattern, checkpoint.entries)
         if not matched:
-            near = globs.nearest(pattern, checkpoint.entries)
-            wider = globs.looser(pattern, checkpoint.entries)
-            problems.append(NoMatchError(pattern, str(checkpoint.path), near, wider))
+            problems.append(globs.no_match(pattern, checkpoint))
         found.update((entry.path, entry) for entry in matched)
     return [entry for entry in checkpoint.entries if entry.path in found]
 

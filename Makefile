@@ -1,0 +1,48 @@
+# Two commands for a fresh machine with Python 3.11 and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export KERAS_BACKEND := numpy
+
+.PHONY: demo test check lint unit slow real format clean
+
+demo: $(VENV)/installed
+	@sh sample_weights/demo.sh $(BIN)/wproj
+
+test: lint unit slow real
+
+# Formatting, linting and types.
+lint: $(VENV)/developing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Everything that takes milliseconds, in parallel.
+unit: $(VENV)/developing
+	$(BIN)/python -m pytest -n auto -m "not slow and not real"
+
+# A million vectors, a two-gibibyte file, the wheel in a clean environment.
+slow: $(VENV)/developing
+	$(BIN)/python -m pytest -m slow
+
+# Real checkpoints by pinned version and digest; skipped with a message without a network.
+real: $(VENV)/developing
+	$(BIN)/python -m pytest -m real
+
+format: $(VENV)/developing
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/developing: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --group test --group lint
+	touch $@

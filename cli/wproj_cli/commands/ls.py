@@ -1,0 +1,35 @@
+"""`wproj ls`."""
+
+import wproj
+from wproj_cli.options import Files, Format, Match, Reports, expand
+from wproj_cli.output import Outcome
+
+
+def ls(
+    files: Files,
+    match: Match = None,
+    fmt: Format = "text",
+    report: Reports = None,
+) -> int:
+    """List the tensors of checkpoints: name, path, shape, dtype, bytes. Reads no values.
+
+    \b
+    Examples:
+      wproj ls sample_weights/digits_cnn.h5
+      wproj ls sample_weights/digits_cnn.weights.h5 -m '*conv2d*'
+      wproj ls sample_weights/digits_mlp_pt.safetensors -f json
+    """  # noqa: D301 # \b is the character that keeps the lines apart
+    outcome = Outcome("ls", fmt, report)
+    for file in expand(files):
+        try:
+            outcome.add(_list(file, match))
+        except wproj.WprojError as error:
+            outcome.failed(error, file)
+    return outcome.finish()
+
+
+def _list(file: str, match: list[str] | None) -> wproj.FileReport:
+    checkpoint = wproj.open_checkpoint(file)
+    shown = wproj.select_any(match or ["*"], checkpoint)
+    tensors = [wproj.listed_report(entry) for entry in shown]
+    return wproj.file_report(checkpoint, checkpoint.layout, None, tensors)

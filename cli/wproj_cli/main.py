@@ -1,0 +1,75 @@
+"""The one error boundary, and the fast path for `--version`."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+import wproj
+
+# Exit codes, as documented in docs/cli.md.
+REQUEST, INPUT, INTERRUPTED, TERMINATED, PIPE_CLOSED = 2, 3, 130, 143, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words in (["--version"], ["-V"]):
+        print(f"wproj {wproj.__version__}")  # noqa: T201 # nothing else is imported yet
+        return 0
+    debug = "--debug" in words
+    signal.signal(signal.SIGTERM, _terminate)
+    _never_fail_on_glyphs()
+    try:
+        return _run([word for word in words if word != "--debug"])
+    except Exception as error:  # noqa: BLE001 # the boundary: no traceback reaches a user
+        if debug:
+            traceback.print_exc()
+        return _explain(error)
+
+
+def _run(words: Sequence[str]) -> int:
+    from wproj_cli.app import app
+    from wproj_cli.output import PipeClosedError
+
+    try:
+        code = app(words, standalone_mode=False, windows_expand_args=False)
+    except PipeClosedError as closed:
+        # Python flushes standard output once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return closed.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    """Says in a sentence what went wrong; returns the exit code."""
+    show = getattr(error, "show", None)
+    if show is not None:  # One of Typer's own usage errors, which has no public class.
+        show()
+        return REQUEST
+    if isinstance(error, wproj.WprojError):
+        from wproj_cli.output import complain
+
+        complain(error)
+        return REQUEST if isinstance(error, wproj.RequestError) else INPUT
+    problem = wproj.printable(f"{type(error).__name__}: {error}")
+    sys.stderr.write(
+        f"error: internal fault: {problem}\n"
+        "hint: this is a defect of wproj; --debug shows where it happened\n"
+    )
+    return INPUT
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    """Turns SIGTERM into an exception, so that unfinished files are removed."""
+    raise SystemExit(TERMINATED)
+
+
+def _never_fail_on_glyphs() -> None:
+    """Writes what the terminal's encoding does not have as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

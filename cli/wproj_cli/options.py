@@ -1,0 +1,70 @@
+"""Options that several verbs share, and what their texts mean."""
+
+import glob
+import os
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import typer
+
+ReportFormat = Literal["text", "json"]
+FORMATS: tuple[ReportFormat, ...] = ("text", "json")
+
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE", help="Checkpoints, recognized by their content.")
+]
+Match = Annotated[
+    list[str] | None,
+    typer.Option("-m", "--match", metavar="GLOB", help="Tensors by name or path; repeat for more."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("-x", "--exclude", metavar="GLOB", help="Tensors to leave out; repeat for more."),
+]
+Axis = Annotated[
+    str | None,
+    typer.Option(
+        "-a",
+        "--axis",
+        metavar="AXES",
+        help="Axes that norms sum over: 0 | -1 | 0,1,2 | all | in (all but the output's).",
+    ),
+]
+Layout = Annotated[
+    Literal["keras", "torch"] | None,
+    typer.Option("--layout", help="Where kernels have their output axis: last or first."),
+]
+Format = Annotated[
+    ReportFormat,
+    typer.Option("-f", "--format", envvar="WPROJ_FORMAT", help="Report on standard output."),
+]
+Reports = Annotated[
+    list[str] | None,
+    typer.Option("--report", metavar="FMT=PATH", help="Also write a report; repeat for more."),
+]
+
+
+def parse_reports(reports: Sequence[str] | None) -> list[tuple[ReportFormat, str]]:
+    """The formats and paths of `--report json=PATH`.
+
+    Raises:
+        RequestError: A text is not of this form.
+    """
+    import wproj
+
+    parsed: list[tuple[ReportFormat, str]] = []
+    for text in reports or ():
+        name, _, path = text.partition("=")
+        known = next((fmt for fmt in FORMATS if fmt == name), None)
+        if known is None or not path:
+            problem = f"--report takes FMT=PATH with FMT one of {', '.join(FORMATS)}, not {text!r}"
+            raise wproj.RequestError(problem)
+        parsed.append((known, path))
+    return parsed
+
+
+def expand(files: Sequence[str]) -> list[str]:
+    """The files; where the shell leaves globs to the program, as on Windows, those are expanded."""
+    if os.name != "nt":
+        return list(files)
+    return [path for file in files for path in (sorted(glob.glob(file)) or [file])]  # noqa: PTH207 # keeps the text as given

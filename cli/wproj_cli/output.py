@@ -1,0 +1,130 @@
+"""What a command has to say: results to standard output, everything else to standard error."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import wproj
+from wproj_cli.options import ReportFormat, parse_reports
+from wproj_cli.render import render
+
+
+class PipeClosedError(Exception):
+    """Nobody reads standard output any more; not a fault."""
+
+    def __init__(self, exit_code: int = 141) -> None:
+        super().__init__("standard output is closed")
+        self.exit_code = exit_code
+
+
+def emit(text: str) -> None:
+    """Writes to standard output.
+
+    Raises:
+        PipeClosedError: Its reader has gone.
+        OutputError: It cannot be written, for example because a disk is full.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise PipeClosedError from error
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise wproj.OutputError(f"could not write the report: {error.strerror}") from error
+
+
+def tell(text: str) -> None:
+    """Writes a line to standard error, if anybody listens."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def complain(error: wproj.WprojError, level: str = "error") -> None:
+    """Says what is wrong, and what to do."""
+    tell(f"{level}: {error}")
+    if error.hint:
+        tell(f"hint: {error.hint}")
+
+
+class Outcome:
+    """Collects what a command finds, file by file, and reports it at the end."""
+
+    def __init__(
+        self,
+        command: str,
+        fmt: ReportFormat,
+        reports: list[str] | None,
+        numerics: str | None = None,
+    ) -> None:
+        self._command = command
+        self._format = fmt
+        self._reports = parse_reports(reports)
+        self._numerics = numerics
+        self._files: list[wproj.FileReport] = []
+        self._diagnostics: list[wproj.Diagnostic] = []
+        self.exit_code = 0
+
+    def add(self, file: wproj.FileReport) -> None:
+        """A file that was worked through."""
+        self._files.append(file)
+
+    def found(self) -> None:
+        """There are findings."""
+        self.exit_code = max(self.exit_code, 1)
+
+    def failed(self, error: wproj.WprojError, file: str) -> None:
+        """A file that could not be worked through; the others still can."""
+        complain(error)
+        self._diagnose("error", error, file)
+        self.exit_code = max(self.exit_code, 2 if isinstance(error, wproj.RequestError) else 3)
+
+    def warn(self, warning: wproj.WprojError, file: str) -> None:
+        """Something odd that does not stand in the way."""
+        complain(warning, "warning")
+        self._diagnose("warning", warning, file)
+
+    def _diagnose(self, level: str, problem: wproj.WprojError, file: str) -> None:
+        self._diagnostics.append(
+            wproj.Diagnostic(
+                level="error" if level == "error" else "warning",
+                message=wproj.storable(str(problem)),
+                hint=problem.hint,
+                file=wproj.storable(file),
+            )
+        )
+
+    def finish(self) -> int:
+        """Writes the reports; returns the exit code.
+
+        Raises:
+            PipeClosedError: Nobody reads standard output any more.
+            OutputError: A report cannot be written.
+        """
+        report = wproj.make_report(
+            self._command, self._files, self._diagnostics, self.exit_code, self._numerics
+        )
+        for fmt, path in self._reports:
+            self._write(render(report, fmt), Path(path))
+        emit(render(report, self._format))
+        return self.exit_code
+
+    def _write(self, text: str, path: Path) -> None:
+        """Writes a report file whole or not at all; never over a checkpoint of this run."""
+        for file in self._files:
+            for checkpoint in filter(None, (file.path, file.output)):
+                with contextlib.suppress(OSError):
+                    if path.samefile(checkpoint):
+                        raise wproj.RequestError(f"--report {path} would replace a checkpoint")
+        beside = path.with_name(f".{path.name}.{os.getpid()}.wproj-tmp")
+        try:
+            beside.write_text(text, encoding="utf-8", newline="\n")
+            beside.replace(path)
+        except OSError as error:
+            raise wproj.OutputError(f"could not write {path}: {error.strerror}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink()

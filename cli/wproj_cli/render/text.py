@@ -1,0 +1,141 @@
+"""Plain columns, the name last and never cut, the same on a pipe as on a terminal."""
+
+from collections.abc import Sequence
+
+import wproj
+
+Row = Sequence[str]
+
+
+def render_text(report: wproj.Report) -> str:
+    """The report as a table for each file, and a closing line."""
+    tables = {"ls": _ls, "audit": _audit, "project": _project}
+    blocks = [
+        "\n".join([_headline(report, file), *tables[report.command](file)]) for file in report.files
+    ]
+    if report.command == "project" and report.files:
+        blocks.append(_closing(report))
+    return "\n\n".join(blocks) + "\n" * bool(blocks)
+
+
+def _headline(report: wproj.Report, file: wproj.FileReport) -> str:
+    path = wproj.printable(file.path)
+    if file.output is not None:
+        path = f"{path} -> {wproj.printable(file.output)}"
+    words = [file.format, f"{file.layout} layout", _plural(file.tensor_count, "tensor")]
+    if report.numerics:
+        words.append(f"{report.numerics} numerics")
+    return f"{path}: {', '.join(words)}"
+
+
+def _ls(file: wproj.FileReport) -> list[str]:
+    same = all(tensor.name == tensor.path for tensor in file.tensors)
+    head = ["dtype", "shape", "bytes", "path", "name"]
+    rows = [
+        [
+            wproj.short_name(t.dtype),
+            wproj.shape_text(t.shape),
+            str(t.bytes),
+            wproj.printable(t.path),
+            wproj.printable(t.name) + (f"  [{t.reason}]" if t.reason else ""),
+        ]
+        for t in file.tensors
+    ]
+    return columns([[*row[:3], *row[3 + same :]] for row in [head, *rows]], right={2})
+
+
+def _audit(file: wproj.FileReport) -> list[str]:
+    head = ["vectors", "length", "axis", "min", "mean", "p50", "p99", "max", "zero", "nonfinite"]
+    rows = [[*head, "name"]]
+    for tensor in file.tensors:
+        name = wproj.printable(tensor.name)
+        if tensor.norm_before is None:
+            rows.append(["-"] * len(head) + [f"{name}  [{tensor.reason}]"])
+            continue
+        rows.append(
+            [
+                str(tensor.vectors),
+                str(tensor.vector_length),
+                _axis(tensor),
+                *_numbers(tensor.norm_before, ("min", "mean", "p50", "p99", "max")),
+                str(tensor.zero),
+                str(tensor.nonfinite),
+                name,
+            ]
+        )
+    return columns(rows, right=set(range(len(head))) - {2})
+
+
+def _project(file: wproj.FileReport) -> list[str]:
+    head = ["vectors", "outside", "changed", "min", "p50", "max", "", "min", "p50", "max"]
+    rows = [["", "", "", "before", "", "", "", "after", "", "", "", ""], [*head, "moved", "name"]]
+    for tensor in file.tensors:
+        name = wproj.printable(tensor.name)
+        if tensor.norm_before is None or tensor.norm_after is None:
+            rows.append(["-"] * 3 + [""] * 8 + [f"{name}  [skipped: {tensor.reason}]"])
+            continue
+        outside = tensor.violations.before if tensor.violations else None
+        rows.append(
+            [
+                str(tensor.vectors),
+                "?" if outside is None else str(outside),
+                str(tensor.changed_vectors),
+                *_numbers(tensor.norm_before, ("min", "p50", "max")),
+                "->",
+                *_numbers(tensor.norm_after, ("min", "p50", "max")),
+                _moved(tensor),
+                name + ("  [step]" if tensor.step else ""),
+            ]
+        )
+    return columns(rows, right=set(range(11)))
+
+
+def _axis(tensor: wproj.TensorReport) -> str:
+    whole = len(tensor.axis or ()) == len(tensor.shape)
+    return "all" if whole else wproj.axes_text(tensor.axis)
+
+
+def _moved(tensor: wproj.TensorReport) -> str:
+    relative = tensor.distance.relative if tensor.distance else None
+    return "-" if relative is None else f"{100 * relative:.3g}%"
+
+
+def _numbers(norms: wproj.NormSummary, keys: Sequence[str]) -> list[str]:
+    values = [getattr(norms, key) for key in keys]
+    return ["-" if value is None else f"{value:.6g}" for value in values]
+
+
+def _closing(report: wproj.Report) -> str:
+    s = report.summary
+    before = sum(
+        (t.violations.before or 0) for f in report.files for t in f.tensors if t.violations
+    )
+    return (
+        f"{s.matched} of {_plural(s.tensors, 'tensor')} matched, {s.changed} changed; "
+        f"outside: {before} before, {s.violations} after"
+    )
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def columns(rows: Sequence[Row], right: set[int]) -> list[str]:
+    """Rows as lines of aligned columns; those in `right` flush right, the last one as it is."""
+    if not rows:
+        return []
+    last = len(rows[0]) - 1
+    widths = [max(len(row[i]) for row in rows) for i in range(last)]
+    return [
+        "  ".join(
+            [
+                "",
+                *(
+                    cell.rjust(width) if i in right else cell.ljust(width)
+                    for i, (cell, width) in enumerate(zip(row[:last], widths, strict=True))
+                ),
+                row[last],
+            ]
+        ).rstrip()
+        for row in rows
+    ]

@@ -25,9 +25,9 @@ def audit(
       wproj audit sample_weights/digits_mlp_pt.safetensors -a in -f json
     """  # noqa: D301 # \b is the character that keeps the lines apart
     outcome = Outcome("audit", fmt, report)
-    axes = wproj.parse_axes(axis or "all")
     for file in expand(files):
         try:
+            axes = wproj.parse_axes(axis or "all")
             plan = wproj.audit_plan(file, match or (), exclude or (), axes, layout)
             tensors = list(wproj.measure(plan))
             outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors))

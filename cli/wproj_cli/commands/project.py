@@ -8,6 +8,7 @@ import typer
 import wproj
 from wproj_cli.options import Axis, Exclude, Format, Layout, Match, Reports
 from wproj_cli.output import Outcome, PipeClosedError, tell
+from wproj_cli.progress import track
 
 Source = Annotated[
     str, typer.Argument(metavar="SRC", help="The checkpoint, recognized by its content.")
@@ -98,7 +99,8 @@ def project(
         how = wproj.Numerics(numerics, epsilon, nonfinite)
         _announce(plan, outcome, source)
         tensors = []
-        for tensor in wproj.apply(plan, target, how, overwrite=force, in_place=in_place):
+        reports = wproj.apply(plan, target, how, overwrite=force, in_place=in_place)
+        for tensor in track(reports, sum(item.entry.nbytes for item in plan.items)):
             tensors.append(tensor)
             for warning in _warnings(tensor):
                 outcome.warn(warning, source)

@@ -25,6 +25,8 @@ def _headline(report: wproj.Report, file: wproj.FileReport) -> str:
     words = [file.format, f"{file.layout} layout", _plural(file.tensor_count, "tensor")]
     if report.numerics:
         words.append(f"{report.numerics} numerics")
+    if report.command == "project" and file.output is None:
+        words.append("nothing written")
     return f"{path}: {', '.join(words)}"
 
 
@@ -102,7 +104,7 @@ def _moved(tensor: wproj.TensorReport) -> str:
 
 def _numbers(norms: wproj.NormSummary, keys: Sequence[str]) -> list[str]:
     values = [getattr(norms, key) for key in keys]
-    return ["-" if value is None else f"{value:.6g}" for value in values]
+    return ["-" if value is None else f"{value:#.6g}" for value in values]
 
 
 def _closing(report: wproj.Report) -> str:

@@ -7,6 +7,7 @@ soft or external link names data that is elsewhere, perhaps in another file.
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from wproj.dtypes import Kind, Stored, kind_of
-from wproj.errors import FileError
+from wproj.errors import FileError, TensorError
 from wproj.formats.base import Checkpoint, Extent, Layout, Store, Stores, TensorEntry
 from wproj.formats.positional import ExtentStore, open_regular
 
@@ -71,7 +72,7 @@ class _DatasetStore:
                 for slab in slabs(self.entry.shape, start, stop)
             ]
         except _FAULTS as error:
-            raise FileError(self.entry.path, f"HDF5 cannot read it: {error}") from error
+            raise TensorError(f"HDF5 cannot read it: {_first_line(error)}") from error
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return values.view(stored).astype(stored.newbyteorder("="), copy=False)
 
@@ -125,11 +126,13 @@ def open_hdf5(path: Path) -> Hdf5Checkpoint:
     with _open(path, "r") as file:
         try:
             entries, notes = _walk(file)
-            keras = bool({"layer_names", "layer_names0", "model_config"} & set(file.attrs))
+            legacy = bool({"layer_names", "layer_names0", "model_config"} & set(file.attrs))
         except _FAULTS as error:
             raise FileError(str(path), f"is damaged HDF5: {_first_line(error)}") from error
-    keras = keras or any(re.search(r"(^|/)vars/\d+$", entry.path) for entry in entries)
+    keras = legacy or any(re.search(r"(^|/)vars/\d+$", entry.path) for entry in entries)
     layout: Layout = "keras" if keras else "unknown"
+    if legacy:
+        entries = _named(entries)
     return Hdf5Checkpoint(
         path=path, format="hdf5", layout=layout, entries=tuple(entries), notes=tuple(notes)
     )
@@ -191,6 +194,15 @@ def _walk(file: h5py.File) -> tuple[list[TensorEntry], list[str]]:
     return list(entries.values()), notes
 
 
+def _named(entries: list[TensorEntry]) -> list[TensorEntry]:
+    """The entries with the names that people use, where those tell them apart."""
+    counts = Counter(tensor_name(entry.path) for entry in entries)
+    return [
+        replace(entry, name=name) if counts[name := tensor_name(entry.path)] == 1 else entry
+        for entry in entries
+    ]
+
+
 def _link_kind(link: object) -> str:
     return {h5py.SoftLink: "soft link", h5py.ExternalLink: "external link"}.get(
         type(link), "user-defined link"
@@ -200,7 +212,7 @@ def _link_kind(link: object) -> str:
 def _entry(path: str, dataset: h5py.Dataset) -> TensorEntry:
     dtype, stored, kind = _dtype(dataset)
     return TensorEntry(
-        name=tensor_name(path),
+        name=path,
         path=path,
         shape=dataset.shape or (),
         dtype=dtype,

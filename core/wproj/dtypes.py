@@ -17,14 +17,26 @@ Stored = NDArray[Any]
 Kind = Literal["float", "float8", "integer", "bool", "complex", "packed", "other"]
 
 _STANDARD = {np.dtype(name) for name in ("float16", "float32", "float64")}
-_FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
-_EXTENDED = {np.dtype(getattr(ml_dtypes, name)) for name in ("bfloat16", *_FLOAT8)}
+# All of ml_dtypes' but float8_e8m0fnu, which has neither sign nor zero: it holds scales.
+_NARROW = (
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e4m3fnuz",
+    "float8_e5m2fnuz",
+    "float8_e4m3b11fnuz",
+    "float8_e4m3",
+    "float8_e3m4",
+    "float6_e2m3fn",
+    "float6_e3m2fn",
+    "float4_e2m1fn",
+)
+_EXTENDED = {np.dtype(getattr(ml_dtypes, name)) for name in ("bfloat16", *_NARROW)}
 _SHORT = {
     "float16": "f16",
     "bfloat16": "bf16",
     "float32": "f32",
     "float64": "f64",
-    **{name: name.replace("float8", "f8") for name in _FLOAT8},
+    **{name: name.replace("float", "f", 1) for name in _NARROW},
 }
 
 
@@ -44,7 +56,7 @@ class Grid:
 
 
 def projectable(dtype: np.dtype[Any]) -> bool:
-    """Whether arrays of this dtype can be projected: any float of 8 to 64 bits."""
+    """Whether arrays of this dtype can be projected: any float of up to 64 bits."""
     return dtype.newbyteorder("=") in _STANDARD or dtype in _EXTENDED
 
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from wproj.dtypes import Float64, Stored, nearest, projectable, to_float64
 from wproj.errors import ConstraintError, NonFiniteError, RequestError, TensorError
 from wproj.numerics.norms import Bounds, count_nonfinite, measure
-from wproj.numerics.rounding import Place, clip, rescale, rescale_into
+from wproj.numerics.rounding import Place, Scaling, clip, rescale, rescale_into
 from wproj.numerics.vectors import TILE, Unit, Vectors
 
 Axis = int | Sequence[int] | None
@@ -229,15 +229,15 @@ class RadialConstraint(ArrayConstraint):
         bounds = self.limits(vectors, place.read(0, 1).dtype)
         goal = np.where(norms.finite, self.target(value), 0.0)
         if numerics.mode == "keras":
-            rescale(unit, place, norms, goal, norms.finite, numerics.epsilon)
+            rescale(unit, place, Scaling(norms, norms.finite, numerics.epsilon), goal)
             return
         moving = norms.finite & (value > 0) & ~bounds.contain(value)
         if not (moving.any() or place.everything):
             return
         if self.step:
-            rescale(unit, place, norms, goal, moving)
+            rescale(unit, place, Scaling(norms, moving), goal)
         else:
-            rescale_into(unit, place, norms, goal, moving, bounds)
+            rescale_into(unit, place, Scaling(norms, moving), goal, bounds)
 
 
 class ElementwiseConstraint(ArrayConstraint):
@@ -279,12 +279,12 @@ def as_floats(w: ArrayLike) -> Stored:
     """`w` as an array.
 
     Raises:
-        RequestError: Its dtype is not a float of 8 to 64 bits.
+        RequestError: Its dtype is not a float of up to 64 bits.
     """
     array = np.asarray(w)
     if not projectable(array.dtype):
         raise RequestError(
-            f"constraints project float arrays of 8 to 64 bits, not {array.dtype}",
+            f"constraints project float arrays of up to 64 bits, not {array.dtype}",
             "convert it first, for example with .astype('float32')",
         )
     return array

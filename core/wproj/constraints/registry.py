@@ -6,6 +6,7 @@ A new constraint is one frozen dataclass and one line in `ALL`.
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -154,9 +155,10 @@ def _run(module_name: str) -> Any:  # noqa: ANN401 # a module
     path = Path(module_name)
     if not path.is_file():
         raise FileNotFoundError(f"no file {module_name}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"wproj_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{module_name} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # Where dataclasses and pickle look it up.
     spec.loader.exec_module(module)
     return module

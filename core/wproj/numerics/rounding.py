@@ -21,7 +21,7 @@ _ATTEMPTS = 10
 _U64 = 2.0**-53
 
 Mask = NDArray[np.bool_]
-Round = Callable[[Float64, Tile], Stored]
+Round = Callable[[Float64, Tile, np.dtype[Any]], Stored]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,35 @@ class Place:
     everything: bool
 
 
-def rescale(
-    unit: Unit, place: Place, norms: Norms, goal: Float64, moving: Mask, epsilon: float = 0.0
-) -> None:
-    """Stores the unit with its `moving` vectors scaled to the norm `goal`, rounded to nearest.
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Which vectors of a unit are scaled, and from which norms.
 
-    The factor is `goal / (epsilon + norm)`; a vector of norm zero stays as it is.
+    A vector is multiplied by `goal / (epsilon + norm)`; one of norm zero stays as it is.
+    """
+
+    norms: Norms
+    moving: Mask
+    epsilon: float = 0.0
+
+    def factor(self, goal: Float64) -> Float64:
+        """What the vectors, scaled by `2**-exponent`, are multiplied by."""
+        norm = self.norms.fraction + np.ldexp(self.epsilon, -self.norms.exponent)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.norms.fraction > 0, goal / norm, 0.0)
+
+
+def rescale(unit: Unit, place: Place, scaling: Scaling, goal: Float64) -> None:
+    """Stores the unit with its moving vectors scaled to the norm `goal`, rounded to nearest.
 
     Raises:
         NotRepresentableError: A result is beyond the largest number of the stored dtype.
     """
-    _store(unit, place, _factor(norms, goal, epsilon), norms, moving, moving, _nearest(place.read))
+    _store(unit, place, scaling, goal, scaling.moving, _nearest)
 
 
-def rescale_into(
-    unit: Unit, place: Place, norms: Norms, goal: Float64, moving: Mask, bounds: Bounds
-) -> None:
-    """Stores the unit with its `moving` vectors scaled to `goal`, and certified inside `bounds`.
+def rescale_into(unit: Unit, place: Place, scaling: Scaling, goal: Float64, bounds: Bounds) -> None:
+    """Stores the unit with its moving vectors scaled to `goal`, and certified inside `bounds`.
 
     The norms of what is stored are within the bounds by a margin on whose side any sound summation
     in float64 agrees, or exactly summable. Where the bounds are too thin for that, or out of the
@@ -63,25 +75,16 @@ def rescale_into(
     Raises:
         NotRepresentableError: A result is beyond the largest number of the stored dtype.
     """
-    aim = _first_aim(goal, bounds)
-    todo = moving
+    aim, todo = _first_aim(goal, bounds), scaling.moving
     for attempt in range(_ATTEMPTS):
         last = attempt == _ATTEMPTS - 1
-        factor = _factor(norms, aim, 0.0)
-        rounding = _directed(place.read, todo, goal, bounds) if last else _nearest(place.read)
-        after = _store(unit, place, factor, norms, moving, todo, rounding, aim)
+        rounding = _directed(todo, goal >= bounds.upper) if last else _nearest
+        after = _store(unit, place, scaling, aim, todo, rounding)
         high, low = _misses(unit, place, after, bounds, todo)
-        if not (high.any() or low.any()):
-            return
-        step = np.ldexp(goal * bounds.grid.unit_roundoff / np.sqrt(bounds.length), attempt - 2)
-        step = np.maximum(step, np.ldexp(bounds.grid.tiny, attempt - 2))
-        aim = np.where(high, aim - np.maximum(after - _top(bounds), 0) - step, aim)
-        aim = np.where(low, aim + np.maximum(_bottom(bounds) - after, 0) + step, aim)
-        aim = np.maximum(aim, 0.0)
-        if attempt == _ATTEMPTS - 2:
-            aim = np.where(high, _top(bounds) * (1 - 8 * _U64), aim)
-            aim = np.where(low, _bottom(bounds) * (1 + 8 * _U64), aim)
         todo = high | low
+        if not todo.any():
+            return
+        aim = _deeper(aim, after, high, low, bounds, attempt)
         place = replace(place, everything=False)
 
 
@@ -124,39 +127,41 @@ def _first_aim(goal: Float64, bounds: Bounds) -> Float64:
     return np.where(goal >= bounds.upper, np.maximum(inward, middle), np.minimum(inward, middle))
 
 
-def _factor(norms: Norms, goal: Float64, epsilon: float) -> Float64:
-    """What the vectors, scaled by `2**-exponent`, are multiplied by; 0 where the norm is 0."""
-    norm = norms.fraction + np.ldexp(epsilon, -norms.exponent)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(norms.fraction > 0, goal / norm, 0.0)
+def _deeper(
+    aim: Float64, after: Float64, high: Mask, low: Mask, bounds: Bounds, attempt: int
+) -> Float64:
+    """The next aim of the vectors that were stored too high or too low.
+
+    It is deeper by what they missed and a step that doubles with each attempt. The last attempt
+    rounds toward the inside, so it aims at the bound itself.
+    """
+    top, bottom = _top(bounds), _bottom(bounds)
+    if attempt == _ATTEMPTS - 2:
+        return np.where(high, top * (1 - 8 * _U64), np.where(low, bottom * (1 + 8 * _U64), aim))
+    step = aim * bounds.grid.unit_roundoff / np.sqrt(bounds.length) + bounds.grid.tiny
+    step = np.ldexp(step, attempt - 2)
+    down = np.maximum(aim - np.maximum(after - top, 0) - step, 0.0)
+    up = aim + np.maximum(bottom - after, 0) + step
+    return np.where(high, down, np.where(low, up, aim))
 
 
 def _store(
-    unit: Unit,
-    place: Place,
-    factor: Float64,
-    norms: Norms,
-    moving: Mask,
-    todo: Mask,
-    rounding: Round,
-    aim: Float64 | None = None,
+    unit: Unit, place: Place, scaling: Scaling, aim: Float64, todo: Mask, rounding: Round
 ) -> Float64:
     """Stores the tiles that hold a vector of `todo`; returns the norms of those vectors."""
-    scaled = bool(norms.exponent.any())
-    extreme = None if aim is None else _extreme(aim)
-    sums = SquareSum(unit, extreme)
+    norms, moving, factor = scaling.norms, scaling.moving, scaling.factor(aim)
+    sums = SquareSum(unit, _extreme(aim))
     for tile in unit.tiles:
         if not (place.everything or todo[tile.index].any()):
             continue
         stored = place.read(tile.start, tile.stop).reshape(tile.shape)
         values = to_float64(stored)
-        if scaled:
+        if norms.exponent.any():
             values = np.ldexp(values, -norms.exponent[tile.index])
-        values *= factor[tile.index]
-        result = rounding(values, tile)
+        result = rounding(values * factor[tile.index], tile, stored.dtype)
         result = np.where(moving[tile.index], result, stored)
         after = to_float64(result)
-        if not np.isfinite(after)[np.broadcast_to(moving[tile.index], after.shape)].all():
+        if np.any(moving[tile.index] & ~np.isfinite(after)):
             raise NotRepresentableError(stored.dtype.name, grid(stored.dtype).largest)
         place.write(tile.start, result.reshape(-1))
         sums.add(tile, after)
@@ -169,18 +174,15 @@ def _extreme(aim: Float64) -> NDArray[np.intc] | None:
     return exponent if np.any(np.abs(exponent) > 400) else None
 
 
-def _nearest(read: Read) -> Round:
-    dtype = read(0, 1).dtype
-    return lambda values, _tile: nearest(values, dtype)
+def _nearest(values: Float64, _tile: Tile, dtype: np.dtype[Any]) -> Stored:
+    return nearest(values, dtype)
 
 
-def _directed(read: Read, todo: Mask, goal: Float64, bounds: Bounds) -> Round:
-    """Toward zero under an upper bound, away from zero over a lower one, nearest elsewhere."""
-    dtype: np.dtype[Any] = read(0, 1).dtype
-    high = todo & (goal >= bounds.upper)
-    low = todo & ~high
+def _directed(todo: Mask, shrinking: Mask) -> Round:
+    """Toward zero for those of `todo` that shrink, away from zero for the rest, else nearest."""
+    high, low = todo & shrinking, todo & ~shrinking
 
-    def rounding(values: Float64, tile: Tile) -> Stored:
+    def rounding(values: Float64, tile: Tile, dtype: np.dtype[Any]) -> Stored:
         near = nearest(values, dtype)
         inner = np.where(high[tile.index], toward_zero(values, dtype), near)
         return np.where(low[tile.index], away_from_zero(values, dtype), inner)

@@ -87,12 +87,18 @@ class Outcome:
         complain(warning, "warning")
         self._diagnose("warning", warning, file)
 
+    def opened(self, checkpoint: wproj.Checkpoint) -> None:
+        """Passes on what a reader of this checkpoint should be warned of."""
+        for note in checkpoint.notes:
+            path = str(checkpoint.path)
+            self.warn(wproj.WprojError(wproj.printable(f"{path}: {note}")), path)
+
     def _diagnose(self, level: str, problem: wproj.WprojError, file: str) -> None:
         self._diagnostics.append(
             wproj.Diagnostic(
                 level="error" if level == "error" else "warning",
                 message=wproj.storable(str(problem)),
-                hint=problem.hint,
+                hint=None if problem.hint is None else wproj.storable(problem.hint),
                 file=wproj.storable(file),
             )
         )

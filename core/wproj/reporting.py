@@ -74,7 +74,8 @@ def listed_report(entry: TensorEntry, reason: str | None = None) -> TensorReport
 
 def skipped_report(entry: TensorEntry, rule: str | None, reason: str) -> TensorReport:
     """A tensor that a rule matches and leaves alone."""
-    return TensorReport(**_identity(entry), rule=rule, status="skipped", reason=reason)
+    rule = None if rule is None else storable(rule)
+    return TensorReport(**_identity(entry), rule=rule, status="skipped", reason=storable(reason))
 
 
 def audited_report(item: Assignment, measures: Measures) -> TensorReport:
@@ -95,7 +96,7 @@ def projected_report(item: Assignment, measures: Measures) -> TensorReport:
     """A tensor that was projected."""
     return TensorReport(
         **_identity(item.entry),
-        rule=item.rule,
+        rule=storable(item.rule),
         constraint=[Applied(name=s.name, config=s.get_config()) for s in item.steps],
         axis=None if item.axis is None else list(item.axis),
         vectors=item.vectors,

@@ -29,6 +29,7 @@ def audit(
         try:
             axes = wproj.parse_axes(axis or "all")
             plan = wproj.audit_plan(file, match or (), exclude or (), axes, layout)
+            outcome.opened(plan.checkpoint)
             tensors = list(wproj.measure(plan))
             outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors))
         except wproj.WprojError as error:

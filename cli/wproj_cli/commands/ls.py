@@ -22,14 +22,14 @@ def ls(
     outcome = Outcome("ls", fmt, report)
     for file in expand(files):
         try:
-            outcome.add(_list(file, match))
+            checkpoint = wproj.open_checkpoint(file)
+            outcome.opened(checkpoint)
+            outcome.add(_listing(checkpoint, match or ["*"]))
         except wproj.WprojError as error:
             outcome.failed(error, file)
     return outcome.finish()
 
 
-def _list(file: str, match: list[str] | None) -> wproj.FileReport:
-    checkpoint = wproj.open_checkpoint(file)
-    shown = wproj.select_any(match or ["*"], checkpoint)
-    tensors = [wproj.listed_report(entry) for entry in shown]
+def _listing(checkpoint: wproj.Checkpoint, match: list[str]) -> wproj.FileReport:
+    tensors = [wproj.listed_report(entry) for entry in wproj.select_any(match, checkpoint)]
     return wproj.file_report(checkpoint, checkpoint.layout, None, tensors)

@@ -148,6 +148,7 @@ def _rules(
 
 def _announce(plan: wproj.Plan, outcome: Outcome, source: str) -> None:
     """Says on standard error what is about to happen."""
+    outcome.opened(plan.checkpoint)
     for warning in plan.warnings:
         outcome.warn(warning, source)
     for item in plan.items:

@@ -64,7 +64,7 @@ def draft(source: Path, target: Path, *, overwrite: bool) -> Iterator[Draft]:
         WriteError: The system refuses.
         TargetError: Without `overwrite`, the target has appeared in the meantime.
     """
-    path = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.wproj-tmp")
+    path = target.with_name(f".{secrets.token_hex(8)}.wproj-tmp")
     try:
         mode = _copy(source, path, target)
         result = Draft(path)

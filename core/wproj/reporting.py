@@ -8,7 +8,7 @@ from typing import Any
 
 import wproj
 from wproj.constraints.base import RadialConstraint
-from wproj.errors import FileError, TensorError, storable
+from wproj.errors import FileError, TensorError, listed, storable
 from wproj.formats.base import Checkpoint, Layout, TensorEntry
 from wproj.report import (
     Applied,
@@ -67,9 +67,10 @@ def make_report(
     )
 
 
-def listed_report(entry: TensorEntry, reason: str | None = None) -> TensorReport:
-    """A tensor by name, shape and dtype, nothing measured."""
-    return TensorReport(**_identity(entry), reason=reason)
+def listed_report(entry: TensorEntry) -> TensorReport:
+    """A tensor by name, shape and dtype, nothing measured; and what is special about it."""
+    also = f"also {listed(entry.aliases)}" if entry.aliases else None
+    return TensorReport(**_identity(entry), reason=entry.obstacle or also)
 
 
 def skipped_report(entry: TensorEntry, rule: str | None, reason: str) -> TensorReport:

@@ -178,7 +178,7 @@ def _walk(file: h5py.File) -> tuple[list[TensorEntry], list[str]]:
             path = prefix + name
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
-                notes.append(f"{path} is a {_link_kind(link)} and is not followed")
+                notes.append(f"{path} is {_link_kind(link)} and is not followed")
                 continue
             child = group[name]
             address = h5py.h5o.get_info(child.id).addr
@@ -204,9 +204,8 @@ def _named(entries: list[TensorEntry]) -> list[TensorEntry]:
 
 
 def _link_kind(link: object) -> str:
-    return {h5py.SoftLink: "soft link", h5py.ExternalLink: "external link"}.get(
-        type(link), "user-defined link"
-    )
+    kinds = {h5py.SoftLink: "a soft link", h5py.ExternalLink: "an external link"}
+    return kinds.get(type(link), "a user-defined link")
 
 
 def _entry(path: str, dataset: h5py.Dataset) -> TensorEntry:

@@ -12,7 +12,7 @@ from wproj.reporting import audited_report, located, skipped_report
 from wproj.selection.axes import Axes
 from wproj.selection.plan import Plan, Skipped, make_plan
 from wproj.selection.rules import Rule
-from wproj.streaming import measure_tensor
+from wproj.streaming import keep_freed_memory, measure_tensor
 
 
 def audit(
@@ -59,6 +59,7 @@ def audit_plan(
 
 def measure(plan: Plan) -> Iterator[TensorReport]:
     """Measures the tensors of a plan that `audit_plan` made."""
+    keep_freed_memory()
     with plan.checkpoint.stores() as stores:
         for item in plan.items:
             if isinstance(item, Skipped):

@@ -13,7 +13,7 @@ from wproj.report import TensorReport
 from wproj.reporting import located, projected_report, skipped_report
 from wproj.selection.plan import Assignment, Plan, Skipped, make_plan
 from wproj.selection.rules import Rule, parse_rule
-from wproj.streaming import Scratch, measure_tensor, project_tensor
+from wproj.streaming import Scratch, keep_freed_memory, measure_tensor, project_tensor
 
 Source = str | os.PathLike[str] | Checkpoint
 
@@ -104,6 +104,7 @@ def apply(
 
 
 def _rehearse(plan: Plan, numerics: Numerics) -> Iterator[TensorReport]:
+    keep_freed_memory()
     with plan.checkpoint.stores() as stores:
         for item in plan.items:
             yield _item(plan, item, stores, None, numerics)
@@ -118,6 +119,7 @@ def _write(
 
 
 def _write_copy(plan: Plan, copy: Draft, numerics: Numerics) -> Generator[TensorReport, None, bool]:
+    keep_freed_memory()
     changed = False
     checkpoint = plan.checkpoint
     with checkpoint.stores() as before, checkpoint.stores(copy.path, writable=True) as after:

@@ -54,6 +54,16 @@ def project_tensor(
     steps[-1].store(shape, place, numerics)
 
 
+def keep_freed_memory() -> None:
+    """Lets the allocator keep what a tile frees for the next one.
+
+    glibc hands large blocks back to the system as they are freed, and every tile would fault its
+    pages in anew: most of the time, on large files. Once it has seen a block of nearly 32 MiB
+    freed, it keeps up to twice that (`M_MMAP_THRESHOLD` in mallopt(3)). Elsewhere nothing happens.
+    """
+    np.empty(31 << 20, np.uint8)
+
+
 class Scratch:
     """An intermediate result: in memory while it is small, in an unnamed file when it is not."""
 

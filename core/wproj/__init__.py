@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wproj.errors import OutputError as OutputError
     from wproj.errors import RequestError as RequestError
     from wproj.errors import WprojError as WprojError
+    from wproj.errors import plural as plural
     from wproj.errors import printable as printable
     from wproj.errors import shape_text as shape_text
     from wproj.errors import storable as storable
@@ -94,6 +95,7 @@ _HOMES = {
     "parse_constraint": "selection.rules",
     "parse_rule": "selection.rules",
     "plan": "projecting",
+    "plural": "errors",
     "printable": "errors",
     "project": "projecting",
     "select_any": "selection.globs",

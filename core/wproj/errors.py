@@ -30,6 +30,15 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """A count and its noun.
+
+    >>> plural(1, "vector"), plural(2, "entry", "entries")
+    ('1 vector', '2 entries')
+    """
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+
+
 def listed(items: Iterable[str], limit: int = 5) -> str:
     """The first `limit` items joined by commas, and how many more there are.
 
@@ -138,8 +147,8 @@ class AxisOutOfRangeError(RequestError):
     def __init__(self, rule: str, axis: str, tensors: Sequence[tuple[str, Sequence[int]]]) -> None:
         names = [f"{name} {shape_text(shape)}" for name, shape in tensors]
         super().__init__(
-            f"rule {printable(rule)!r}: axis {axis} does not fit {len(names)} matched "
-            f"tensor{'s' * (len(names) > 1)}: {listed(names, limit=20)}",
+            f"rule {printable(rule)!r}: axis {axis} does not fit "
+            f"{plural(len(names), 'matched tensor')}: {listed(names, limit=20)}",
             "narrow the pattern, or leave these tensors out with -x",
         )
 
@@ -224,7 +233,7 @@ class NonFiniteError(TensorError):
 
     def __init__(self, count: int, first: Sequence[int]) -> None:
         super().__init__(
-            f"{count} non-finite entr{'y' if count == 1 else 'ies'}, the first at index "
+            f"{plural(count, 'non-finite entry', 'non-finite entries')}, the first at index "
             f"{list(first)}",
             "--nonfinite skip leaves the vectors with NaN or infinite entries as they are",
         )

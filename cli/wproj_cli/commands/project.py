@@ -159,11 +159,13 @@ def _warnings(tensor: wproj.TensorReport) -> list[wproj.WprojError]:
     name = wproj.printable(tensor.name)
     found = []
     if tensor.unreachable:
-        found.append(f"{name}: {tensor.unreachable} zero vectors stay zero, having no direction")
+        zeros = wproj.plural(tensor.unreachable, "zero vector")
+        found.append(f"{name}: {zeros} left at zero, for want of a direction")
     if tensor.nonfinite and tensor.status != "skipped":
-        found.append(f"{name}: {tensor.nonfinite} vectors with non-finite entries left as they are")
+        vectors = wproj.plural(tensor.nonfinite, "vector")
+        found.append(f"{name}: {vectors} with non-finite entries left as found")
     if tensor.violations and tensor.violations.after and not tensor.step:
         left = tensor.violations.after - (tensor.unreachable or 0)
         if left > 0:
-            found.append(f"{name}: {left} vectors are still outside")
+            found.append(f"{name}: {wproj.plural(left, 'vector')} still outside")
     return [wproj.WprojError(text) for text in found]

@@ -22,7 +22,7 @@ def _headline(report: wproj.Report, file: wproj.FileReport) -> str:
     path = wproj.printable(file.path)
     if file.output is not None:
         path = f"{path} -> {wproj.printable(file.output)}"
-    words = [file.format, f"{file.layout} layout", _plural(file.tensor_count, "tensor")]
+    words = [file.format, f"{file.layout} layout", wproj.plural(file.tensor_count, "tensor")]
     if report.numerics:
         words.append(f"{report.numerics} numerics")
     if report.command == "project" and file.output is None:
@@ -113,13 +113,9 @@ def _closing(report: wproj.Report) -> str:
         (t.violations.before or 0) for f in report.files for t in f.tensors if t.violations
     )
     return (
-        f"{s.matched} of {_plural(s.tensors, 'tensor')} matched, {s.changed} changed; "
+        f"{s.matched} of {wproj.plural(s.tensors, 'tensor')} matched, {s.changed} changed; "
         f"outside: {before} before, {s.violations} after"
     )
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def columns(rows: Sequence[Row], right: set[int]) -> list[str]:

@@ -9,7 +9,7 @@ from wproj.formats.positional import open_regular, read_at
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs"
-_KNOWN = "wproj reads safetensors and HDF5 files"
+_KNOWN = "wproj reads safetensors, HDF5 and .keras files"
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -30,6 +30,10 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         from wproj.formats import hdf5
 
         return hdf5.open_hdf5(path)
+    if head.startswith(b"PK\x03\x04"):
+        from wproj.formats import keras_archive
+
+        return keras_archive.open_keras_archive(path)
     if head[8:9] == b"{" or head[8:].lstrip(b" \t\r\n")[:1] == b"{":
         from wproj.formats import safetensors
 
@@ -54,8 +58,7 @@ def _unknown(path: str, head: bytes) -> FileError:
         problem = "is a Git LFS pointer, not the file that it stands for"
         return FileError(path, problem, "fetch the file with 'git lfs pull'")
     if head.startswith(b"PK"):
-        hint = "of a .keras archive, unzip and give model.weights.h5"
-        return FileError(path, "is a zip archive, which wproj does not read yet", hint)
+        return FileError(path, "is an empty or damaged zip archive", _KNOWN)
     if head.startswith(b"\x80"):
         hint = "convert it with safetensors.torch.save_file"
         return FileError(path, "is a Python pickle, which wproj never loads", hint)

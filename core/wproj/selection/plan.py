@@ -13,6 +13,7 @@ from wproj.errors import (
     LayoutNeededError,
     NothingLeftError,
     RequestError,
+    plural,
     printable,
     raise_all,
     shape_text,
@@ -46,9 +47,9 @@ class Assignment:
         tensor = f"{printable(entry.name)} {shape_text(entry.shape)} {short_name(entry.dtype)}"
         steps = printable(steps_text(self.steps))
         if self.axis is None:
-            return f"{tensor} -> {self.vectors} entries \u00b7 {steps}"
+            return f"{tensor} -> {plural(self.vectors, 'entry', 'entries')} \u00b7 {steps}"
         axis = axes_text(self.axis) or "all"
-        vectors = f"{self.vectors} vectors of {self.vector_length}"
+        vectors = f"{plural(self.vectors, 'vector')} of {self.vector_length}"
         return f"{tensor} axis {axis} -> {vectors} \u00b7 {steps}"
 
     @property

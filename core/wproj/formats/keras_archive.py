@@ -1,0 +1,159 @@
+"""`.keras` archives: a zip of metadata.json, config.json and model.weights.h5.
+
+Format: `keras.src.saving.saving_lib` of Keras 3. The weights are unpacked beside the copy that is
+written, patched as HDF5, and packed again in their place; every other member keeps its bytes,
+its place and its metadata.
+"""
+
+import copy
+import os
+import secrets
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from wproj.errors import FileError
+from wproj.formats.base import Checkpoint, Stores
+from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
+
+WEIGHTS = "model.weights.h5"
+
+_CHUNK = 1 << 20
+# An archive that inflates to more than this, and a hundredfold, is a bomb.
+_BOMB_BYTES, _BOMB_RATIO = 1 << 28, 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KerasArchive(Checkpoint):
+    """A `.keras` archive; `entries` are those of the weights inside."""
+
+    weights: Hdf5Checkpoint
+
+    @contextmanager
+    def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:
+        """Opens the archive, or a copy of it at `path`, and gives access to values by entry."""
+        path = path or self.path
+        with _unpacked(path, path.parent if writable else None) as weights:
+            with self.weights.stores(weights, writable=writable) as stores:
+                yield stores
+            if writable:
+                _repack(path, weights)
+
+
+def open_keras_archive(path: Path) -> KerasArchive:
+    """The tensors of the weights in the archive at `path`.
+
+    Raises:
+        FileError: It is damaged or unsafe, or holds no Keras weights.
+    """
+    with _archive(path) as archive:
+        _check_members(path, archive)
+    with _unpacked(path, None) as weights:
+        try:
+            inside = open_hdf5(weights)
+        except FileError as error:
+            raise FileError(str(path), f"{WEIGHTS} inside is damaged") from error
+    return KerasArchive(
+        path=path,
+        format="keras",
+        layout="keras",
+        entries=inside.entries,
+        notes=inside.notes,
+        weights=inside,
+    )
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise FileError(str(path), f"is a damaged zip archive: {error}") from error
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    infos = archive.infolist()
+    names = [info.filename for info in infos]
+    if WEIGHTS not in names:
+        raise FileError(str(path), f"is a zip archive without {WEIGHTS}, so not one of Keras")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise FileError(str(path), f"holds two members named {twice}")
+    escaping = next(filter(_escapes, names), None)
+    if escaping is not None:
+        raise FileError(str(path), f"holds the member {escaping}, which leaves the archive")
+    for info in infos:
+        if info.flag_bits & 1:
+            raise FileError(str(path), f"{info.filename} inside is encrypted")
+        if info.file_size > max(_BOMB_BYTES, _BOMB_RATIO * info.compress_size):
+            problem = f"{info.filename} inside inflates {info.compress_size} bytes to"
+            raise FileError(str(path), f"{problem} {info.file_size}")
+
+
+def _escapes(name: str) -> bool:
+    windows = PureWindowsPath(name)
+    absolute = bool(windows.drive or windows.root or PurePosixPath(name).is_absolute())
+    return absolute or ".." in windows.parts
+
+
+@contextmanager
+def _unpacked(path: Path, folder: Path | None) -> Iterator[Path]:
+    """The weights of the archive as a file of its own: in `folder`, or where temporary files go."""
+    descriptor, name = tempfile.mkstemp(".wproj-tmp", ".", folder)
+    try:
+        with (
+            os.fdopen(descriptor, "wb") as target,
+            _archive(path) as archive,
+            archive.open(WEIGHTS) as source,
+        ):
+            shutil.copyfileobj(source, target, _CHUNK)
+        yield Path(name)
+    finally:
+        with suppress(OSError):
+            Path(name).unlink()
+
+
+def _repack(path: Path, weights: Path) -> None:
+    """Puts the weights back into the archive at `path`, if they differ from those in it."""
+    beside = path.with_name(f".{secrets.token_hex(8)}.wproj-tmp")
+    try:
+        with _archive(path) as old:
+            if _crc(weights) == old.getinfo(WEIGHTS).CRC:
+                return
+            with zipfile.ZipFile(beside, "x") as new:
+                new.comment = old.comment
+                for info in old.infolist():
+                    _copy_member(old, new, info, weights if info.filename == WEIGHTS else None)
+        shutil.copymode(path, beside)
+        beside.replace(path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def _copy_member(
+    old: zipfile.ZipFile, new: zipfile.ZipFile, info: zipfile.ZipInfo, content: Path | None
+) -> None:
+    clone = copy.copy(info)
+    if content is not None:
+        clone.file_size = content.stat().st_size
+    with (
+        content.open("rb") if content else old.open(info) as source,
+        new.open(clone, "w", force_zip64=clone.file_size >= zipfile.ZIP64_LIMIT) as target,
+    ):
+        shutil.copyfileobj(source, target, _CHUNK)
+
+
+def _crc(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while part := file.read(_CHUNK):
+            crc = zlib.crc32(part, crc)
+    return crc

@@ -1,7 +1,7 @@
 """The contract between formats and engine: a checkpoint maps names to tensors of fixed size."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,9 @@ class TensorEntry:
         extent: Where they lie, or None where the format's library has to fetch them.
         aliases: Further paths of the same tensor.
         obstacle: Why its values cannot be projected, or None.
+        layer: The class of its layer, where a config tells.
+        declared: The constraint that its layer declares for it, as serialized, or None.
+        incoming: The axes of the weights incident to each hidden unit, where a config tells.
     """
 
     name: str
@@ -49,6 +52,9 @@ class TensorEntry:
     extent: Extent | None = None
     aliases: tuple[str, ...] = ()
     obstacle: str | None = None
+    layer: str | None = None
+    declared: Any = None
+    incoming: tuple[int, ...] | None = None
 
 
 class Store(Protocol):
@@ -74,6 +80,7 @@ class Checkpoint(ABC):
         layout: Where kernels have their output axis: last (keras), first (torch), or unknown.
         entries: The tensors.
         notes: What a reader should be warned of.
+        config: The model's config, where the file has one.
     """
 
     path: Path
@@ -81,6 +88,7 @@ class Checkpoint(ABC):
     layout: Layout
     entries: tuple[TensorEntry, ...]
     notes: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
 
     @abstractmethod
     def stores(

@@ -7,10 +7,9 @@ soft or external link names data that is elsewhere, perhaps in another file.
 import math
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ import numpy as np
 
 from wproj.dtypes import Kind, Stored, kind_of
 from wproj.errors import FileError, TensorError
-from wproj.formats.base import Checkpoint, Extent, Layout, Store, Stores, TensorEntry
+from wproj.formats.base import Checkpoint, Extent, Store, Stores, TensorEntry
+from wproj.formats.keras_names import ConfigError, name_entries, parse_config
 from wproj.formats.positional import ExtentStore, open_regular
 
 # One band of chunks across a wide matrix has to stay decompressed while its rows go by.
@@ -33,7 +33,18 @@ _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hdf5Checkpoint(Checkpoint):
-    """An HDF5 file; `entries` are in the order of the tree, numbers in names counted as such."""
+    """An HDF5 file; `entries` are in the order of the tree, numbers in names counted as such.
+
+    Attributes:
+        labels: The layer names that Keras notes beside variables, by the path of the layer.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def with_config(self, config: Mapping[str, Any] | None) -> "Hdf5Checkpoint":
+        """The same file with the names that people use, and what the model's config says."""
+        entries = name_entries(self.entries, self.labels, config)
+        return replace(self, entries=entries, config=config)
 
     @contextmanager
     def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:
@@ -125,17 +136,26 @@ def open_hdf5(path: Path) -> Hdf5Checkpoint:
     """
     with _open(path, "r") as file:
         try:
-            entries, notes = _walk(file)
+            entries, labels, notes = _walk(file)
             legacy = bool({"layer_names", "layer_names0", "model_config"} & set(file.attrs))
+            text = file.attrs.get("model_config")
         except _FAULTS as error:
             raise FileError(str(path), f"is damaged HDF5: {_first_line(error)}") from error
-    keras = legacy or any(re.search(r"(^|/)vars/\d+$", entry.path) for entry in entries)
-    layout: Layout = "keras" if keras else "unknown"
-    if legacy:
-        entries = _named(entries)
-    return Hdf5Checkpoint(
-        path=path, format="hdf5", layout=layout, entries=tuple(entries), notes=tuple(notes)
+    keras = legacy or any(re.search(r"[/\\]vars[/\\]\d+$", f"/{entry.path}") for entry in entries)
+    config = None
+    try:
+        config = None if text is None else parse_config(text)
+    except ConfigError as error:
+        notes.append(f"the attribute model_config {error}")
+    checkpoint = Hdf5Checkpoint(
+        path=path,
+        format="hdf5",
+        layout="keras" if keras else "unknown",
+        entries=tuple(entries),
+        notes=tuple(notes),
+        labels=labels,
     )
+    return checkpoint.with_config(config) if keras else checkpoint
 
 
 def _open(path: Path, mode: str) -> h5py.File:
@@ -165,14 +185,18 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     ]
 
 
-def _walk(file: h5py.File) -> tuple[list[TensorEntry], list[str]]:
-    """All datasets that hard links reach, each once; and a note on every link not followed."""
+def _walk(file: h5py.File) -> tuple[list[TensorEntry], dict[str, str], list[str]]:
+    """All datasets that hard links reach, each once; layer names; links that are not followed."""
     entries: dict[int, TensorEntry] = {}
+    labels: dict[str, str] = {}
     notes: list[str] = []
     seen = {h5py.h5o.get_info(file.id).addr}
     stack: list[tuple[str, h5py.Group]] = [("", file)]
     while stack:
         prefix, group = stack.pop()
+        label = group.attrs.get("name") if prefix.endswith("/vars/") else None
+        if isinstance(label, str):
+            labels[prefix.removesuffix("/vars/")] = label
         below: list[tuple[str, h5py.Group]] = []
         for name in sorted(group, key=_natural):
             path = prefix + name
@@ -191,16 +215,7 @@ def _walk(file: h5py.File) -> tuple[list[TensorEntry], list[str]]:
                 seen.add(address)
                 below.append((f"{path}/", child))
         stack.extend(reversed(below))
-    return list(entries.values()), notes
-
-
-def _named(entries: list[TensorEntry]) -> list[TensorEntry]:
-    """The entries with the names that people use, where those tell them apart."""
-    counts = Counter(tensor_name(entry.path) for entry in entries)
-    return [
-        replace(entry, name=name) if counts[name := tensor_name(entry.path)] == 1 else entry
-        for entry in entries
-    ]
+    return list(entries.values()), labels, notes
 
 
 def _link_kind(link: object) -> str:
@@ -221,21 +236,6 @@ def _entry(path: str, dataset: h5py.Dataset) -> TensorEntry:
         extent=_extent(dataset, stored),
         obstacle=_obstacle(dataset),
     )
-
-
-def tensor_name(path: str) -> str:
-    """What people call the tensor that Keras stored at `path`.
-
-    The root of the weights, the `:0` of TensorFlow and the doubled layer name are dropped.
-
-    >>> tensor_name("model_weights/conv1/conv1/kernel:0")
-    'conv1/kernel'
-    """
-    parts = path.removeprefix("model_weights/").split("/")
-    if len(parts) > 2 and parts[0] == parts[1]:
-        del parts[0]
-    parts[-1] = re.sub(r"(?<=.):0$", "", parts[-1])
-    return "/".join(parts)
 
 
 def _dtype(dataset: h5py.Dataset) -> tuple[str, np.dtype[Any] | None, Kind]:

@@ -44,6 +44,10 @@ def exclusion(entry: TensorEntry, every_name: Collection[str]) -> str | None:
         return "moving statistics"
     if _COUNTER.search(entry.name):
         return "counter"
+    if entry.layer == "Normalization":
+        return "statistics of the data"
+    if entry.name.endswith("/vector_u"):
+        return "state of the power iteration"
     return None
 
 

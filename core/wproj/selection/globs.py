@@ -17,16 +17,23 @@ def select(pattern: str, entries: Sequence[TensorEntry]) -> list[TensorEntry]:
     """The entries that `pattern` matches by name, path or alias, in their order.
 
     An entry of exactly this name is tried first; then `re:` begins a regular expression for the
-    whole name, and a pattern without wildcards takes everything below it, too.
+    whole name, and a pattern without wildcards takes everything below it, too. Paths are tried
+    where no name matches: in Keras files `dense_1` is the name of one layer and the path of
+    another.
 
     Raises:
         RuleSyntaxError: The pattern cannot be read.
     """
-    exact = [entry for entry in entries if pattern.removeprefix("/") in names(entry)]
-    if exact:
-        return exact
+    plain = pattern.removeprefix("/")
     matches = matcher(pattern)
-    return [entry for entry in entries if any(map(matches, names(entry)))]
+    named = [entry for entry in entries if entry.name == plain]
+    stored = [entry for entry in entries if plain in paths(entry)]
+    return (
+        named
+        or stored
+        or [entry for entry in entries if matches(entry.name)]
+        or [entry for entry in entries if any(map(matches, paths(entry)))]
+    )
 
 
 def select_any(patterns: Sequence[str], checkpoint: Checkpoint) -> list[TensorEntry]:
@@ -53,12 +60,12 @@ def no_match(pattern: str, checkpoint: Checkpoint) -> NoMatchError:
 
 def exactly(pattern: str, entry: TensorEntry) -> bool:
     """Whether `pattern` is this entry's name, letter by letter."""
-    return pattern.removeprefix("/") in names(entry)
+    return pattern.removeprefix("/") in (entry.name, *paths(entry))
 
 
-def names(entry: TensorEntry) -> tuple[str, ...]:
-    """Everything that an entry may be called by."""
-    return (entry.name, entry.path, *entry.aliases)
+def paths(entry: TensorEntry) -> tuple[str, ...]:
+    """Where an entry is stored, by all of its paths."""
+    return (entry.path, *entry.aliases)
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:

@@ -123,7 +123,8 @@ def make_plan(
         raise RequestError("no rule is given", "give one with -m and -c, or with -r")
     layout = layout or checkpoint.layout
     excluded = {entry.path for p in exclude for entry in globs.select(p, checkpoint.entries)}
-    every_name = {name for entry in checkpoint.entries for name in globs.names(entry)}
+    every_name = {entry.name for entry in checkpoint.entries}
+    every_name |= {path for entry in checkpoint.entries for path in globs.paths(entry)}
     taken: dict[str, Assignment | Skipped] = {}
     problems: list[RequestError] = []
     unmatched: list[RequestError] = []

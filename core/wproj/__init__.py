@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from wproj.reporting import file_report as file_report
     from wproj.reporting import listed_report as listed_report
     from wproj.reporting import make_report as make_report
+    from wproj.selection.assigning import Assignment as Assignment
+    from wproj.selection.assigning import Skipped as Skipped
     from wproj.selection.axes import axes_text as axes_text
     from wproj.selection.axes import parse_axes as parse_axes
     from wproj.selection.globs import select_any as select_any
-    from wproj.selection.plan import Assignment as Assignment
     from wproj.selection.plan import Plan as Plan
-    from wproj.selection.plan import Skipped as Skipped
     from wproj.selection.rules import Rule as Rule
     from wproj.selection.rules import parse_constraint as parse_constraint
     from wproj.selection.rules import parse_rule as parse_rule
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Assignment": "selection.plan",
+    "Assignment": "selection.assigning",
     "Checkpoint": "formats.base",
     "Constraint": "constraints.base",
     "Diagnostic": "report",
@@ -78,7 +78,7 @@ _HOMES = {
     "Report": "report",
     "RequestError": "errors",
     "Rule": "selection.rules",
-    "Skipped": "selection.plan",
+    "Skipped": "selection.assigning",
     "TensorReport": "report",
     "UnitNorm": "constraints.keras",
     "WprojError": "errors",

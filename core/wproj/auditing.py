@@ -9,8 +9,9 @@ from wproj.formats.opening import open_checkpoint
 from wproj.projecting import Source
 from wproj.report import TensorReport
 from wproj.reporting import audited_report, located, skipped_report
+from wproj.selection.assigning import Skipped
 from wproj.selection.axes import Axes
-from wproj.selection.plan import Plan, Skipped, make_plan
+from wproj.selection.plan import Plan, make_plan
 from wproj.selection.rules import Rule
 from wproj.streaming import keep_freed_memory, measure_tensor
 

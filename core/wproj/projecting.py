@@ -2,16 +2,18 @@
 
 import math
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from wproj.constraints.base import NonFinite, Numerics, NumericsMode
+from wproj.constraints.base import Constraint, NonFinite, Numerics, NumericsMode
 from wproj.formats.atomic import Draft, check_target, draft
 from wproj.formats.base import Checkpoint, Layout, Store, Stores, TensorEntry
 from wproj.formats.opening import open_checkpoint
 from wproj.report import TensorReport
 from wproj.reporting import located, projected_report, skipped_report
-from wproj.selection.plan import Assignment, Plan, Skipped, make_plan
+from wproj.selection.assigning import Assignment, Skipped
+from wproj.selection.declared import declared_plan
+from wproj.selection.plan import Plan, make_plan
 from wproj.selection.rules import Rule, parse_rule
 from wproj.streaming import Scratch, keep_freed_memory, measure_tensor, project_tensor
 
@@ -44,6 +46,27 @@ def plan(
         layout=layout,
         allow_unmatched=allow_unmatched,
     )
+
+
+def plan_declared(
+    source: Source,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    custom: Mapping[str, type[Constraint]] | None = None,
+    exclude: Sequence[str] = (),
+) -> Plan:
+    """What the constraints that a Keras model declares would do to its weights.
+
+    Each is applied along its declared axis. `config` is the path of the model's config, for
+    weights without one; `custom` has the classes of constraints that are not Keras' own, by the
+    name that they are registered under.
+
+    Raises:
+        RequestError: There is no config, or it declares no constraint.
+        InputError: A file cannot be read.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source, config)
+    return declared_plan(checkpoint, custom=custom, exclude=exclude)
 
 
 def project(

@@ -19,7 +19,7 @@ from wproj.report import (
     Tool,
     summarize,
 )
-from wproj.selection.plan import Assignment
+from wproj.selection.assigning import Assignment
 from wproj.streaming import Measures
 
 

@@ -34,6 +34,11 @@ _ALIASES: dict[str, type[Constraint]] = {
 Identifier = None | str | Mapping[str, Any] | type[Constraint] | Callable[[Any], Any]
 
 
+def known_name(name: str) -> bool:
+    """Whether a built-in constraint has this name or alias."""
+    return name in ALL or name in _ALIASES
+
+
 def find(name: str, custom_objects: Mapping[str, Any] | None = None) -> type[Constraint]:
     """The class of this name or alias, or what `custom_objects` has under it.
 

@@ -42,9 +42,22 @@ class Hdf5Checkpoint(Checkpoint):
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def with_config(self, config: Mapping[str, Any] | None) -> "Hdf5Checkpoint":
-        """The same file with the names that people use, and what the model's config says."""
+        """The same file with the names that people use, and what the model's config says.
+
+        Raises:
+            ConfigError: The config is not one of Keras.
+        """
         entries = name_entries(self.entries, self.labels, config)
         return replace(self, entries=entries, config=config)
+
+    def named_by(self, text: str | bytes | None, where: str) -> "Hdf5Checkpoint":
+        """The same with a config given as JSON; without one, and a note, if that is damaged."""
+        if text is None:
+            return self.with_config(None)
+        try:
+            return self.with_config(parse_config(text))
+        except ConfigError as error:
+            return replace(self.with_config(None), notes=(*self.notes, f"{where} {error}"))
 
     @contextmanager
     def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:
@@ -142,11 +155,6 @@ def open_hdf5(path: Path) -> Hdf5Checkpoint:
         except _FAULTS as error:
             raise FileError(str(path), f"is damaged HDF5: {_first_line(error)}") from error
     keras = legacy or any(re.search(r"[/\\]vars[/\\]\d+$", f"/{entry.path}") for entry in entries)
-    config = None
-    try:
-        config = None if text is None else parse_config(text)
-    except ConfigError as error:
-        notes.append(f"the attribute model_config {error}")
     checkpoint = Hdf5Checkpoint(
         path=path,
         format="hdf5",
@@ -155,7 +163,7 @@ def open_hdf5(path: Path) -> Hdf5Checkpoint:
         notes=tuple(notes),
         labels=labels,
     )
-    return checkpoint.with_config(config) if keras else checkpoint
+    return checkpoint.named_by(text, "the attribute model_config") if keras else checkpoint
 
 
 def _open(path: Path, mode: str) -> h5py.File:

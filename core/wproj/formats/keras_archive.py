@@ -13,16 +13,14 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 from wproj.errors import FileError
 from wproj.formats.base import Checkpoint, Stores
 from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
-from wproj.formats.keras_names import ConfigError, parse_config
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 
@@ -56,20 +54,20 @@ def open_keras_archive(path: Path) -> KerasArchive:
     """
     with _archive(path) as archive:
         _check_members(path, archive)
-        config, notes = _config(archive)
+        config = archive.read(CONFIG) if CONFIG in archive.namelist() else None
     with _unpacked(path, None) as weights:
         try:
             inside = open_hdf5(weights)
         except FileError as error:
             raise FileError(str(path), f"{WEIGHTS} inside is damaged") from error
-    inside = inside.with_config(config)
+    inside = inside.named_by(config, f"{CONFIG} inside")
     return KerasArchive(
         path=path,
         format="keras",
         layout="keras",
         entries=inside.entries,
-        notes=(*notes, *inside.notes),
-        config=config,
+        notes=inside.notes,
+        config=inside.config,
         weights=inside,
     )
 
@@ -100,16 +98,6 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
         if info.file_size > max(_BOMB_BYTES, _BOMB_RATIO * info.compress_size):
             problem = f"{info.filename} inside inflates {info.compress_size} bytes to"
             raise FileError(str(path), f"{problem} {info.file_size}")
-
-
-def _config(archive: zipfile.ZipFile) -> tuple[Mapping[str, Any] | None, list[str]]:
-    """The model's config, or None and why there is none."""
-    if CONFIG not in archive.namelist():
-        return None, [f"there is no {CONFIG} inside"]
-    try:
-        return parse_config(archive.read(CONFIG)), []
-    except ConfigError as error:
-        return None, [f"{CONFIG} inside {error}"]
 
 
 def _escapes(name: str) -> bool:

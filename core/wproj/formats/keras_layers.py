@@ -14,6 +14,8 @@ from typing import Any
 
 Config = Mapping[str, Any]
 Incoming = Callable[[Config, int], tuple[int, ...]]
+Sizes = tuple[int | None, ...]
+Shape = Callable[[Config], Sizes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Role:
         declared: The constraint that the layer declares for it, as serialized; None for none.
         incoming: The axes of the weights incident to each hidden unit, for a rank; None where the
             variable has no such axes.
+        shape: What the config says of its shape, None for sizes that it leaves open; None for all.
     """
 
     name: str
@@ -34,16 +37,26 @@ class Role:
     variable: str
     declared: Any
     incoming: Callable[[int], tuple[int, ...]] | None
+    shape: tuple[int | None, ...] | None = None
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a variable of this shape can be the one that the config describes."""
+        if self.shape is None:
+            return True
+        return len(shape) == len(self.shape) and all(
+            expected in (None, size) for expected, size in zip(self.shape, shape, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A variable of a layer class: its name, what declares it, and when it exists."""
+    """A variable of a layer class: its name, what declares it, when it exists, and its shape."""
 
     variable: str
     declared: str | None = None
     incoming: Incoming | None = None
     unless: str | None = None
+    shape: Shape | None = None
 
 
 def _but_last(_config: Config, rank: int) -> tuple[int, ...]:
@@ -75,40 +88,89 @@ def _contracted(config: Config, rank: int) -> tuple[int, ...]:
     return tuple(axis for axis, letter in enumerate(letters) if letter not in output)
 
 
-def _kernel(incoming: Incoming, declared: str = "kernel_constraint") -> tuple[_Part, ...]:
-    return _Part("kernel", declared, incoming), _BIAS
+def _size(config: Config, key: str, factor: int = 1) -> int | None:
+    value = config.get(key)
+    return value * factor if isinstance(value, int) else None
+
+
+def _window(config: Config) -> Sizes:
+    size = config.get("kernel_size")
+    return tuple(size) if isinstance(size, list) else (None,)
+
+
+def _dense_shape(config: Config) -> Sizes:
+    return None, _size(config, "units")
+
+
+def _conv_shape(config: Config) -> Sizes:
+    return *_window(config), None, _size(config, "filters")
+
+
+def _transposed_shape(config: Config) -> Sizes:
+    return *_window(config), _size(config, "filters"), None
+
+
+def _depthwise_shape(config: Config) -> Sizes:
+    return *_window(config), None, _size(config, "depth_multiplier")
+
+
+def _embedding_shape(config: Config) -> Sizes:
+    return _size(config, "input_dim"), _size(config, "output_dim")
+
+
+def _kernel(
+    incoming: Incoming, shape: Shape | None = None, declared: str = "kernel_constraint"
+) -> tuple[_Part, ...]:
+    return _Part("kernel", declared, incoming, shape=shape), _BIAS
 
 
 _BIAS = _Part("bias", "bias_constraint", unless="use_bias")
 _GAMMA = _Part("gamma", "gamma_constraint", unless="scale")
 _BETA = _Part("beta", "beta_constraint", unless="center")
 _SEPARABLE = (
-    _Part("depthwise_kernel", "depthwise_constraint", _spatial),
+    _Part("depthwise_kernel", "depthwise_constraint", _spatial, shape=_depthwise_shape),
     _Part("pointwise_kernel", "pointwise_constraint", _but_last),
     _BIAS,
 )
-_EMBEDDINGS = _Part("embeddings", "embeddings_constraint", _last)
+_EMBEDDINGS = _Part("embeddings", "embeddings_constraint", _last, shape=_embedding_shape)
 
 
-def _recurrent(incoming: Incoming) -> tuple[_Part, ...]:
-    recurrent = _Part("recurrent_kernel", "recurrent_constraint", incoming)
-    return _Part("kernel", "kernel_constraint", incoming), recurrent, _BIAS
+def _recurrent(
+    incoming: Incoming, shape: Shape | None = None, inner: Shape | None = None
+) -> tuple[_Part, ...]:
+    kernel = _Part("kernel", "kernel_constraint", incoming, shape=shape)
+    recurrent = _Part("recurrent_kernel", "recurrent_constraint", incoming, shape=inner)
+    return kernel, recurrent, _BIAS
+
+
+def _gated(gates: int) -> tuple[_Part, ...]:
+    """The variables of a cell whose kernels have a column for each unit and gate."""
+    return _recurrent(
+        _first,
+        lambda config: (None, _size(config, "units", gates)),
+        lambda config: (_size(config, "units"), _size(config, "units", gates)),
+    )
 
 
 # The variables of each layer class, in the order in which Keras stores them.
 _PARTS: dict[str, tuple[_Part, ...]] = {
-    "Dense": _kernel(_but_last),
+    "Dense": _kernel(_but_last, _dense_shape),
     "EinsumDense": _kernel(_contracted),
-    **{f"Conv{n}D": _kernel(_but_last) for n in (1, 2, 3)},
-    **{f"Conv{n}DTranspose": _kernel(_but_transposed) for n in (1, 2, 3)},
-    **{f"DepthwiseConv{n}D": _kernel(_spatial, "depthwise_constraint") for n in (1, 2)},
+    **{f"Conv{n}D": _kernel(_but_last, _conv_shape) for n in (1, 2, 3)},
+    **{f"Conv{n}DTranspose": _kernel(_but_transposed, _transposed_shape) for n in (1, 2, 3)},
+    **{
+        f"DepthwiseConv{n}D": _kernel(_spatial, _depthwise_shape, "depthwise_constraint")
+        for n in (1, 2)
+    },
     **{f"SeparableConv{n}D": _SEPARABLE for n in (1, 2)},
     "Embedding": (_EMBEDDINGS,),
     "ReversibleEmbedding": (
         _EMBEDDINGS,
         _Part("reverse_embeddings", None, _first),
     ),
-    **{f"{cell}Cell": _recurrent(_first) for cell in ("SimpleRNN", "GRU", "LSTM")},
+    "SimpleRNNCell": _gated(1),
+    "GRUCell": _gated(3),
+    "LSTMCell": _gated(4),
     "ConvLSTMCell": _recurrent(_but_last),
     "BatchNormalization": (_GAMMA, _BETA, _Part("moving_mean"), _Part("moving_variance")),
     "LayerNormalization": (_GAMMA, _BETA),
@@ -138,8 +200,16 @@ def roles(config: Config) -> dict[str, Role]:
     """The role of every variable of a model, by its path in a Keras 3 weight file.
 
     `config` is a model's serialized config. Layers of unknown classes have no roles.
+
+    Raises:
+        ValueError: Two variables resolve to one path.
     """
-    return dict(_layer(config, "", "", top=True))
+    found: dict[str, Role] = {}
+    for path, role in _layer(config, "", "", top=True):
+        if path in found:
+            raise ValueError(f"resolves both {found[path].name} and {role.name} to {path}")
+        found[path] = role
+    return found
 
 
 def canonical(path: str) -> str:
@@ -171,6 +241,8 @@ def _own(kind: str, config: Config, path: str, name: str) -> Iterator[tuple[str,
         return
     if kind in ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention"):
         for attribute, inner, incoming in _ATTENTION:
+            if attribute == "gate_dense" and not config.get("use_gate"):
+                continue
             prefix = (
                 f"{path}/_{attribute}" if kind != "MultiHeadAttention" else f"{path}/{attribute}"
             )
@@ -203,8 +275,17 @@ def _listed(
     present = [part for part in parts if part.unless is None or config.get(part.unless, True)]
     for number, part in enumerate(present):
         declared = config.get(part.declared) if part.declared else None
-        role = Role(f"{name}{part.variable}", layer, part.variable, declared, _bound(part, config))
-        yield f"{path}/vars/{number}", role
+        yield (
+            f"{path}/vars/{number}",
+            Role(
+                name=f"{name}{part.variable}",
+                layer=layer,
+                variable=part.variable,
+                declared=declared,
+                incoming=_bound(part, config),
+                shape=part.shape(config) if part.shape else None,
+            ),
+        )
 
 
 def _bound(part: _Part, config: Config) -> Callable[[int], tuple[int, ...]] | None:

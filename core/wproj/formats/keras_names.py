@@ -45,8 +45,11 @@ def name_entries(
     """The entries with their names, and with what the config says of them.
 
     `labels` has the layer names that are noted in the file, by the path of the layer.
+
+    Raises:
+        ConfigError: The config resolves two variables to one path.
     """
-    known = roles(config) if config else {}
+    known = _roles(config)
     told = [_told(entry, known, labels) for entry in entries]
     counts = Counter(entry.name for entry in told)
     return tuple(e if counts[e.name] == 1 else replace(e, name=e.path) for e in told)
@@ -57,10 +60,42 @@ def _told(entry: TensorEntry, known: Mapping[str, Role], labels: Mapping[str, st
     role = known.get(path) or _legacy_role(path, known)
     if role is None:
         return replace(entry, name=_labeled(path, labels) or legacy_name(path))
-    incoming = role.incoming(len(entry.shape)) if role.incoming else None
+    obstacle = entry.obstacle
+    if entry.kind == "float" and not role.fits(entry.shape):
+        sizes = ",".join("?" if size is None else str(size) for size in role.shape or ())
+        obstacle = f"its shape contradicts the config, whose {role.layer} has ({sizes})"
     return replace(
-        entry, name=role.name, layer=role.layer, declared=role.declared, incoming=incoming
+        entry,
+        name=role.name,
+        layer=role.layer,
+        declared=role.declared,
+        incoming=role.incoming(len(entry.shape)) if role.incoming else None,
+        obstacle=obstacle,
     )
+
+
+def _roles(config: Mapping[str, Any] | None) -> dict[str, Role]:
+    try:
+        return roles(config) if config else {}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"is not one of Keras: {error}") from error
+
+
+def unmatched(
+    entries: Sequence[TensorEntry], config: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """Variables of the config that no entry is, and entries that no layer of the config has."""
+    known = _roles(config)
+    found = {(role.name, role.layer) for role in known.values()}
+    present = {(entry.name, entry.layer) for entry in entries}
+    paths = {canonical(entry.path) for entry in entries}
+    lacking = [
+        role.name
+        for path, role in known.items()
+        if path not in paths and (role.name, role.layer) not in present
+    ]
+    foreign = [entry.name for entry in entries if entry.layer is None]
+    return (lacking if found else []), foreign
 
 
 def _labeled(path: str, labels: Mapping[str, str]) -> str | None:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from wproj.errors import FileError
+from wproj.errors import FileError, listed
 from wproj.formats.base import Checkpoint
 from wproj.formats.positional import open_regular, read_at
 
@@ -12,13 +12,21 @@ _LFS = b"version https://git-lfs"
 _KNOWN = "wproj reads safetensors, HDF5 and .keras files"
 
 
-def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def open_checkpoint(
+    path: str | os.PathLike[str], config: str | os.PathLike[str] | None = None
+) -> Checkpoint:
     """What is in the file at `path`: names, shapes, dtypes; no values are read.
+
+    `config` is the path of a Keras model's config as JSON, for weights that come without one.
 
     Raises:
         FileError: It is missing, not a regular file, damaged, or of no format that wproj reads.
     """
-    path = Path(path)
+    checkpoint = _open(Path(path))
+    return checkpoint if config is None else _with_config(checkpoint, Path(config))
+
+
+def _open(path: Path) -> Checkpoint:
     descriptor = open_regular(path)
     try:
         size = os.fstat(descriptor).st_size
@@ -39,6 +47,31 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
         return safetensors.open_safetensors(path)
     raise _unknown(str(path), head)
+
+
+def _with_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """The checkpoint with what the config at `path` says; all of it has to be about this file."""
+    from wproj.formats.hdf5 import Hdf5Checkpoint
+    from wproj.formats.keras_names import ConfigError, parse_config, unmatched
+
+    if not isinstance(checkpoint, Hdf5Checkpoint) or checkpoint.layout != "keras":
+        problem = "a config goes with Keras weights in HDF5 that have none inside"
+        raise FileError(str(checkpoint.path), problem)
+    descriptor = open_regular(path)
+    try:
+        text = read_at(descriptor, 0, os.fstat(descriptor).st_size)
+        named = checkpoint.with_config(config := parse_config(text))
+        lacking, foreign = unmatched(named.entries, config)
+    except ConfigError as error:
+        raise FileError(str(path), str(error)) from error
+    finally:
+        os.close(descriptor)
+    if lacking:
+        problem = f"is of another model: {checkpoint.path} lacks {listed(lacking)}"
+        raise FileError(str(path), problem)
+    if len(foreign) == len(named.entries):
+        raise FileError(str(path), f"is of another model: it has no layer of {checkpoint.path}")
+    return named
 
 
 def _hdf5_offset(descriptor: int, size: int) -> int | None:

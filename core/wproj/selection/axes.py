@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from wproj.errors import RequestError
-from wproj.formats.base import Layout
+from wproj.formats.base import Layout, TensorEntry
 
-# None: as the constraint says. auto: only where something tells the axis; nothing does so far.
+# None: as the constraint says. auto: like in, but only where the class of the layer is known.
 Axes = int | tuple[int, ...] | Literal["in", "all", "auto"] | None
 
 
@@ -43,12 +43,16 @@ def axes_text(axes: int | Sequence[int] | str | None) -> str:
     return ",".join(map(str, axes))
 
 
-def incoming(rank: int, layout: Layout) -> tuple[int, ...] | None:
+def incoming(entry: TensorEntry, layout: Layout) -> tuple[int, ...] | None:
     """Every axis but the output's: the weights incident to each hidden unit.
 
-    The output axis is the last in Keras' layout, the first in PyTorch's. None where the layout
-    does not tell, or where no axis remains: a vector has no incoming axis.
+    The class of the layer tells where it is known; else the output axis is the last in Keras'
+    layout, the first in PyTorch's. None where neither tells, or where no axis remains: a bias has
+    no incoming axis.
     """
+    rank = len(entry.shape)
+    if entry.layer is not None:
+        return entry.incoming
     if layout == "unknown" or rank < 2:
         return None
     return tuple(range(rank - 1)) if layout == "keras" else tuple(range(1, rank))

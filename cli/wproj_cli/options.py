@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+import wproj
+
 ReportFormat = Literal["text", "json"]
 FORMATS: tuple[ReportFormat, ...] = ("text", "json")
 
@@ -34,6 +36,21 @@ Layout = Annotated[
     Literal["keras", "torch"] | None,
     typer.Option("--layout", help="Where kernels have their output axis: last or first."),
 ]
+Declared = Annotated[
+    bool, typer.Option("--declared", help="The constraints that the model's layers declare.")
+]
+Custom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--custom",
+        metavar="NAME=REF",
+        help="A declared constraint that is not one of Keras: Name=file.py:Class; repeat for more.",
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option("--config", metavar="JSON", help="The model's config, for bare Keras weights."),
+]
 Format = Annotated[
     ReportFormat,
     typer.Option("-f", "--format", envvar="WPROJ_FORMAT", help="Report on standard output."),
@@ -50,8 +67,6 @@ def parse_reports(reports: Sequence[str] | None) -> list[tuple[ReportFormat, str
     Raises:
         RequestError: A text is not of this form.
     """
-    import wproj
-
     parsed: list[tuple[ReportFormat, str]] = []
     for text in reports or ():
         name, _, path = text.partition("=")
@@ -61,6 +76,21 @@ def parse_reports(reports: Sequence[str] | None) -> list[tuple[ReportFormat, str
             raise wproj.RequestError(problem)
         parsed.append((known, path))
     return parsed
+
+
+def parse_custom(custom: Sequence[str] | None) -> dict[str, type[wproj.Constraint]]:
+    """The classes of `--custom Name=file.py:Class`, by name.
+
+    Raises:
+        RequestError: A text is not of this form, or names no constraint.
+    """
+    classes = {}
+    for text in custom or ():
+        name, _, reference = text.partition("=")
+        if not name or ":" not in reference:
+            raise wproj.RequestError(f"--custom takes Name=file.py:Class, not {text!r}")
+        classes[name] = wproj.load_constraint(reference)
+    return classes
 
 
 def expand(files: Sequence[str]) -> list[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wproj.constraints.keras import MinMaxNorm as MinMaxNorm
     from wproj.constraints.keras import NonNeg as NonNeg
     from wproj.constraints.keras import UnitNorm as UnitNorm
+    from wproj.constraints.registry import load_constraint as load_constraint
     from wproj.dtypes import short_name as short_name
     from wproj.errors import InputError as InputError
     from wproj.errors import OutputError as OutputError
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from wproj.formats.opening import open_checkpoint as open_checkpoint
     from wproj.projecting import apply as apply
     from wproj.projecting import plan as plan
+    from wproj.projecting import plan_declared as plan_declared
     from wproj.projecting import project as project
     from wproj.report import Diagnostic as Diagnostic
     from wproj.report import FileReport as FileReport
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from wproj.selection.assigning import Skipped as Skipped
     from wproj.selection.axes import axes_text as axes_text
     from wproj.selection.axes import parse_axes as parse_axes
+    from wproj.selection.declared import declared_text as declared_text
     from wproj.selection.globs import select_any as select_any
     from wproj.selection.plan import Plan as Plan
     from wproj.selection.rules import Rule as Rule
@@ -86,8 +89,10 @@ _HOMES = {
     "audit": "auditing",
     "audit_plan": "auditing",
     "axes_text": "selection.axes",
+    "declared_text": "selection.declared",
     "file_report": "reporting",
     "listed_report": "reporting",
+    "load_constraint": "constraints.registry",
     "make_report": "reporting",
     "measure": "auditing",
     "open_checkpoint": "formats.opening",
@@ -95,6 +100,7 @@ _HOMES = {
     "parse_constraint": "selection.rules",
     "parse_rule": "selection.rules",
     "plan": "projecting",
+    "plan_declared": "projecting",
     "plural": "errors",
     "printable": "errors",
     "project": "projecting",

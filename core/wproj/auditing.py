@@ -59,7 +59,7 @@ def audit_plan(
 
 
 def measure(plan: Plan) -> Iterator[TensorReport]:
-    """Measures the tensors of a plan that `audit_plan` made."""
+    """Measures the tensors of a plan, and counts the vectors outside of their constraints."""
     keep_freed_memory()
     with plan.checkpoint.stores() as stores:
         for item in plan.items:
@@ -68,5 +68,5 @@ def measure(plan: Plan) -> Iterator[TensorReport]:
                 continue
             with located(plan.checkpoint.path, item.entry):
                 store = stores(item.entry)
-                measures = measure_tensor(item.entry.shape, item.axis, (), store, None)
+                measures = measure_tensor(item.entry.shape, item.axis, item.steps, store, None)
             yield audited_report(item, measures)

@@ -80,10 +80,14 @@ def skipped_report(entry: TensorEntry, rule: str | None, reason: str) -> TensorR
 
 
 def audited_report(item: Assignment, measures: Measures) -> TensorReport:
-    """A tensor whose norms were measured, and that was held against nothing."""
+    """A tensor whose norms were measured, and held against its constraints if it has any."""
+    judged = measures.violations.before is not None
     return TensorReport(
         **_identity(item.entry),
-        axis=list(item.axis or ()),
+        constraint=_applied(item) if judged else [],
+        status="violation" if measures.violations.before else "ok",
+        violations=measures.violations if judged else None,
+        axis=None if item.axis is None else list(item.axis),
         vectors=item.vectors,
         vector_length=item.vector_length,
         norm_before=measures.norm_before,
@@ -98,7 +102,7 @@ def projected_report(item: Assignment, measures: Measures) -> TensorReport:
     return TensorReport(
         **_identity(item.entry),
         rule=storable(item.rule),
-        constraint=[Applied(name=s.name, config=s.get_config()) for s in item.steps],
+        constraint=_applied(item),
         axis=None if item.axis is None else list(item.axis),
         vectors=item.vectors,
         vector_length=item.vector_length,
@@ -108,6 +112,10 @@ def projected_report(item: Assignment, measures: Measures) -> TensorReport:
     )
 
 
+def _applied(item: Assignment) -> list[Applied]:
+    return [Applied(name=step.name, config=step.get_config()) for step in item.steps]
+
+
 def _identity(entry: TensorEntry) -> dict[str, Any]:
     return {
         "name": storable(entry.name),
@@ -115,4 +123,6 @@ def _identity(entry: TensorEntry) -> dict[str, Any]:
         "shape": list(entry.shape),
         "dtype": entry.dtype,
         "bytes": entry.nbytes,
+        "layer": None if entry.layer is None else storable(entry.layer),
+        "declared": entry.declared,
     }

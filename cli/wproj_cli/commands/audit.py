@@ -1,7 +1,20 @@
 """`wproj audit`."""
 
 import wproj
-from wproj_cli.options import Axis, Exclude, Files, Format, Layout, Match, Reports, expand
+from wproj_cli.options import (
+    Axis,
+    Config,
+    Custom,
+    Declared,
+    Exclude,
+    Files,
+    Format,
+    Layout,
+    Match,
+    Reports,
+    expand,
+    parse_custom,
+)
 from wproj_cli.output import Outcome
 
 
@@ -11,24 +24,37 @@ def audit(
     exclude: Exclude = None,
     axis: Axis = None,
     layout: Layout = None,
+    declared: Declared = False,
+    custom: Custom = None,
+    config: Config = None,
     fmt: Format = "text",
     report: Reports = None,
 ) -> int:
-    """Measure the norms of weight vectors, as stored; nothing is judged or written.
+    """Measure the norms of weight vectors, as stored; nothing is written.
 
-    Without an axis each tensor has one norm. Euclidean norms, accumulated in float64.
+    Without an axis each tensor has one norm. Euclidean norms, accumulated in float64. With
+    --declared, those tensors for which a Keras model declares a constraint, held against it.
 
     \b
     Examples:
       wproj audit sample_weights/digits_cnn.h5
       wproj audit sample_weights/digits_cnn.h5 -m 'conv*/kernel' -a 0,1,2
       wproj audit sample_weights/digits_mlp_pt.safetensors -a in -f json
+      wproj audit sample_weights/digits_cnn.keras --declared
     """  # noqa: D301 # \b is the character that keeps the lines apart
     outcome = Outcome("audit", fmt, report)
     for file in expand(files):
         try:
-            axes = wproj.parse_axes(axis or "all")
-            plan = wproj.audit_plan(file, match or (), exclude or (), axes, layout)
+            if declared:
+                if match or axis or layout:
+                    raise wproj.RequestError("--declared excludes -m, -a and --layout")
+                classes = parse_custom(custom)
+                left_out = exclude or ()
+                plan = wproj.plan_declared(file, config=config, custom=classes, exclude=left_out)
+            else:
+                axes = wproj.parse_axes(axis or "all")
+                checkpoint = wproj.open_checkpoint(file, config)
+                plan = wproj.audit_plan(checkpoint, match or (), exclude or (), axes, layout)
             outcome.opened(plan.checkpoint)
             tensors = list(wproj.measure(plan))
             outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors))

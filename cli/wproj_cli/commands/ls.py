@@ -1,28 +1,31 @@
 """`wproj ls`."""
 
 import wproj
-from wproj_cli.options import Files, Format, Match, Reports, expand
+from wproj_cli.options import Config, Files, Format, Match, Reports, expand
 from wproj_cli.output import Outcome
 
 
 def ls(
     files: Files,
     match: Match = None,
+    config: Config = None,
     fmt: Format = "text",
     report: Reports = None,
 ) -> int:
     """List the tensors of checkpoints: name, path, shape, dtype, bytes. Reads no values.
 
+    For Keras files with a config, also the constraints that the layers declare.
+
     \b
     Examples:
-      wproj ls sample_weights/digits_cnn.h5
+      wproj ls sample_weights/digits_cnn.keras
       wproj ls sample_weights/digits_cnn.weights.h5 -m '*conv2d*'
       wproj ls sample_weights/digits_mlp_pt.safetensors -f json
     """  # noqa: D301 # \b is the character that keeps the lines apart
     outcome = Outcome("ls", fmt, report)
     for file in expand(files):
         try:
-            checkpoint = wproj.open_checkpoint(file)
+            checkpoint = wproj.open_checkpoint(file, config)
             outcome.opened(checkpoint)
             outcome.add(_listing(checkpoint, match or ["*"]))
         except wproj.WprojError as error:

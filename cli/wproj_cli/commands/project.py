@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 import typer
 
 import wproj
-from wproj_cli.options import Axis, Exclude, Format, Layout, Match, Reports
+from wproj_cli.options import (
+    Axis,
+    Config,
+    Custom,
+    Declared,
+    Exclude,
+    Format,
+    Layout,
+    Match,
+    Reports,
+    parse_custom,
+)
 from wproj_cli.output import Outcome, PipeClosedError, tell
 from wproj_cli.progress import track
 
@@ -70,6 +81,9 @@ def project(
     constraint: Specs = None,
     axis: Axis = None,
     rule: RuleTexts = None,
+    declared: Declared = False,
+    custom: Custom = None,
+    config: Config = None,
     exclude: Exclude = None,
     layout: Layout = None,
     allow_unmatched: AllowUnmatched = False,
@@ -81,10 +95,13 @@ def project(
 ) -> int:
     """Apply weight constraints to a checkpoint and write the result, whole or not at all.
 
+    The rules come from -m, -c and -a, from -r, or from the model itself (--declared).
+
     Nothing but the values of the matched tensors differs between SRC and DST.
 
     \b
     Examples:
+      wproj project sample_weights/digits_cnn.keras --declared -o out.keras
       wproj project sample_weights/digits_cnn.h5 -m 'conv*/kernel' -c max_norm=1 -a 0,1,2 -n
       wproj project sample_weights/digits_cnn.h5 -r 'hidden non_neg+max_norm=2 axis=in' -o out.h5
       wproj project sample_weights/digits_mlp_pt.safetensors -m '*.weight' -c unit_norm -a 1 --check
@@ -92,10 +109,22 @@ def project(
     outcome = Outcome("project", fmt, report, numerics)
     try:
         target = _target(source, output, in_place=in_place, dry=dry_run or check)
-        rules = _rules(match, constraint, axis, rule)
-        plan = wproj.plan(
-            source, rules, exclude=exclude or (), layout=layout, allow_unmatched=allow_unmatched
-        )
+        left_out = exclude or ()
+        if declared:
+            if match or constraint or axis or rule or layout:
+                raise wproj.RequestError("--declared excludes -m, -c, -a, -r and --layout")
+            classes = parse_custom(custom)
+            plan = wproj.plan_declared(source, config=config, custom=classes, exclude=left_out)
+        else:
+            checkpoint = wproj.open_checkpoint(source, config)
+            rules = _rules(match, constraint, axis, rule)
+            plan = wproj.plan(
+                checkpoint,
+                rules,
+                exclude=left_out,
+                layout=layout,
+                allow_unmatched=allow_unmatched,
+            )
         how = wproj.Numerics(numerics, epsilon, nonfinite)
         _announce(plan, outcome, source)
         tensors = []
@@ -138,7 +167,8 @@ def _rules(
         return [wproj.parse_rule(text) for text in texts]
     if not match or not specs:
         hint = "for example -m 'conv*/kernel' -c max_norm=2 -a 0,1,2"
-        raise wproj.RequestError("give a rule: -m GLOB and -c SPEC, or -r RULE", hint)
+        problem = "give a rule: -m GLOB and -c SPEC, or -r RULE, or --declared"
+        raise wproj.RequestError(problem, hint)
     if len(specs) > 1:
         hint = f"join constraints with '+': -c {'+'.join(specs)}; for several rules repeat -r"
         raise wproj.RequestError("-c is given more than once", hint)

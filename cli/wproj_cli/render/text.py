@@ -31,22 +31,32 @@ def _headline(report: wproj.Report, file: wproj.FileReport) -> str:
 
 
 def _ls(file: wproj.FileReport) -> list[str]:
-    same = all(tensor.name == tensor.path for tensor in file.tensors)
-    head = ["dtype", "shape", "bytes", "path", "name"]
-    rows = [
-        [
-            wproj.short_name(t.dtype),
-            wproj.shape_text(t.shape),
-            str(t.bytes),
-            wproj.printable(t.path),
-            wproj.printable(t.name) + (f"  [{t.reason}]" if t.reason else ""),
-        ]
-        for t in file.tensors
+    head = ["dtype", "shape", "bytes", "layer", "declared", "path", "name"]
+    rows = [_listed(tensor) for tensor in file.tensors]
+    used = [i for i in range(7) if i in (0, 1, 2, 6) or any(row[i] for row in rows)]
+    return columns([[row[i] for i in used] for row in [head, *rows]], right={2})
+
+
+def _listed(tensor: wproj.TensorReport) -> Row:
+    name = wproj.printable(tensor.name)
+    return [
+        wproj.short_name(tensor.dtype),
+        wproj.shape_text(tensor.shape),
+        str(tensor.bytes),
+        wproj.printable(tensor.layer or ""),
+        _declared(tensor),
+        "" if tensor.path == tensor.name else wproj.printable(tensor.path),
+        f"{name}  [{tensor.reason}]" if tensor.reason else name,
     ]
-    return columns([[*row[:3], *row[3 + same :]] for row in [head, *rows]], right={2})
+
+
+def _declared(tensor: wproj.TensorReport) -> str:
+    return "" if tensor.declared is None else wproj.printable(wproj.declared_text(tensor.declared))
 
 
 def _audit(file: wproj.FileReport) -> list[str]:
+    if any(tensor.declared is not None and tensor.constraint for tensor in file.tensors):
+        return _audit_declared(file)
     head = ["vectors", "length", "axis", "min", "mean", "p50", "p99", "max", "zero", "nonfinite"]
     rows = [[*head, "name"]]
     for tensor in file.tensors:
@@ -66,6 +76,28 @@ def _audit(file: wproj.FileReport) -> list[str]:
             ]
         )
     return columns(rows, right=set(range(len(head))) - {2})
+
+
+def _audit_declared(file: wproj.FileReport) -> list[str]:
+    head = ["vectors", "length", "axis", "outside", "min", "p50", "max", "declared"]
+    rows = [[*head, "name"]]
+    for tensor in file.tensors:
+        name = wproj.printable(tensor.name)
+        if tensor.norm_before is None or tensor.violations is None:
+            rows.append(["-"] * 7 + [_declared(tensor), f"{name}  [{tensor.reason}]"])
+            continue
+        rows.append(
+            [
+                str(tensor.vectors),
+                str(tensor.vector_length),
+                _axis(tensor),
+                "?" if tensor.violations.before is None else str(tensor.violations.before),
+                *_numbers(tensor.norm_before, ("min", "p50", "max")),
+                _declared(tensor),
+                name,
+            ]
+        )
+    return columns(rows, right=set(range(7)) - {2})
 
 
 def _project(file: wproj.FileReport) -> list[str]:
@@ -93,8 +125,9 @@ def _project(file: wproj.FileReport) -> list[str]:
 
 
 def _axis(tensor: wproj.TensorReport) -> str:
-    whole = len(tensor.axis or ()) == len(tensor.shape)
-    return "all" if whole else wproj.axes_text(tensor.axis)
+    if tensor.axis is None:
+        return "-"
+    return "all" if len(tensor.axis) == len(tensor.shape) else wproj.axes_text(tensor.axis)
 
 
 def _moved(tensor: wproj.TensorReport) -> str:

@@ -133,7 +133,7 @@ def build(cls: type[Constraint], config: Mapping[str, Any]) -> Constraint:
         raise RequestError(f"{cls.__name__} takes {takes}, not {dict(config)}: {error}") from error
 
 
-def load(reference: str) -> type[Constraint]:
+def load_constraint(reference: str) -> type[Constraint]:
     """The user-defined constraint class that `path/to/file.py:Class` or `module:Class` names.
 
     Its module is run: the caller has typed its name.

@@ -8,8 +8,10 @@ from wproj.errors import RequestError
 from wproj.formats.base import Checkpoint, TensorEntry
 from wproj.numerics.vectors import normalize_axis
 from wproj.selection.assigning import Assignment, Skipped, axis_warning
+from wproj.selection.axes import axes_text
 from wproj.selection.exclusions import obstacle
 from wproj.selection.plan import Plan, all_names, excluded
+from wproj.selection.rules import steps_text
 
 
 def declared_plan(
@@ -57,6 +59,28 @@ def _item(entry: TensorEntry, custom: Mapping[str, type[Constraint]]) -> Assignm
     except RequestError as error:
         return Skipped(entry, "declared", f"its declared constraint is invalid: {error}")
     return Assignment(entry, "declared", (constraint.at(axis),), axis)
+
+
+def declared_text(declared: object) -> str:
+    """A declared constraint in a few words.
+
+    >>> declared_text({"class_name": "MaxNorm", "config": {"max_value": 2, "axis": [0, 1]}})
+    'max_norm=2 axis=0,1'
+    >>> declared_text({"class_name": "Clip", "registered_name": "lab>Clip"})
+    'lab>Clip (unknown)'
+    """
+    name = _custom_name(declared)
+    if name is not None:
+        return f"{name} (unknown)"
+    try:
+        constraint = deserialize(declared)  # type: ignore[arg-type] # anything that JSON holds
+    except RequestError:
+        return "invalid"
+    if not isinstance(constraint, Constraint):
+        return "unknown"
+    radial = isinstance(constraint, RadialConstraint)
+    axis = f" axis={axes_text(constraint.axis)}" if radial else ""  # type: ignore[attr-defined] # radial
+    return f"{steps_text([constraint])}{axis}"
 
 
 def _custom_name(declared: object) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wproj.constraints.base import Constraint, RadialConstraint
-from wproj.constraints.registry import build, find, load
+from wproj.constraints.registry import build, find, load_constraint
 from wproj.errors import RequestError, RuleSyntaxError
 from wproj.selection.axes import Axes, axes_text, parse_axes
 
@@ -95,7 +95,7 @@ def parse_steps(spec: str, settings: Mapping[str, str]) -> tuple[Constraint, ...
         RequestError: A constraint does not exist, or takes no such parameter.
     """
     parts = [part.partition("=") for part in _PLUS.split(spec)]
-    classes = [load(name) if ":" in name else find(name) for name, _, _ in parts]
+    classes = [load_constraint(name) if ":" in name else find(name) for name, _, _ in parts]
     configs = [_config(name, value) for name, _, value in parts]
     for key, text in settings.items():
         takers = [i for i, cls in enumerate(classes) if _takes(cls, key)]

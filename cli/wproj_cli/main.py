@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wproj {wproj.__version__}")  # noqa: T201 # nothing else is imported yet
         return 0
     debug = "--debug" in words
+    _occupy_standard_streams()
     signal.signal(signal.SIGTERM, _terminate)
     _never_fail_on_glyphs()
     try:
@@ -45,26 +46,35 @@ def _run(words: Sequence[str]) -> int:
 
 def _explain(error: Exception) -> int:
     """Says in a sentence what went wrong; returns the exit code."""
+    from wproj_cli.output import complain, tell
+
     show = getattr(error, "show", None)
     if show is not None:  # One of Typer's own usage errors, which has no public class.
+        if getattr(error, "ctx", None) is None:
+            tell("Usage: wproj [OPTIONS] COMMAND [ARGS]...")
         show()
         return REQUEST
     if isinstance(error, wproj.WprojError):
-        from wproj_cli.output import complain
-
         complain(error)
         return REQUEST if isinstance(error, wproj.RequestError) else INPUT
     problem = wproj.printable(f"{type(error).__name__}: {error}")
-    sys.stderr.write(
-        f"error: internal fault: {problem}\n"
-        "hint: this is a defect of wproj; --debug shows where it happened\n"
-    )
+    tell(f"error: internal fault: {problem}")
+    tell("hint: this is a defect of wproj; --debug shows where it happened")
     return INPUT
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     """Turns SIGTERM into an exception, so that unfinished files are removed."""
     raise SystemExit(TERMINATED)
+
+
+def _occupy_standard_streams() -> None:
+    """Opens what was closed, lest a checkpoint becomes standard error and is written to."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _never_fail_on_glyphs() -> None:

@@ -61,23 +61,6 @@ Reports = Annotated[
 ]
 
 
-def parse_reports(reports: Sequence[str] | None) -> list[tuple[ReportFormat, str]]:
-    """The formats and paths of `--report json=PATH`.
-
-    Raises:
-        RequestError: A text is not of this form.
-    """
-    parsed: list[tuple[ReportFormat, str]] = []
-    for text in reports or ():
-        name, _, path = text.partition("=")
-        known = next((fmt for fmt in FORMATS if fmt == name), None)
-        if known is None or not path:
-            problem = f"--report takes FMT=PATH with FMT one of {', '.join(FORMATS)}, not {text!r}"
-            raise wproj.RequestError(problem)
-        parsed.append((known, path))
-    return parsed
-
-
 def parse_custom(custom: Sequence[str] | None) -> dict[str, type[wproj.Constraint]]:
     """The classes of `--custom Name=file.py:Class`, by name.
 

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import wproj
-from wproj_cli.options import ReportFormat, parse_reports
+from wproj_cli.options import ReportFormat
 from wproj_cli.render import render
+from wproj_cli.reports import parse_reports, write_report
 
 
 class PipeClosedError(Exception):
@@ -25,6 +26,8 @@ def emit(text: str) -> None:
         PipeClosedError: Its reader has gone.
         OutputError: It cannot be written, for example because a disk is full.
     """
+    if sys.stdout is None:  # Closed before the program began: nobody wants to hear.
+        return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -38,6 +41,8 @@ def emit(text: str) -> None:
 
 def tell(text: str) -> None:
     """Writes a line to standard error, if anybody listens."""
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
@@ -58,11 +63,12 @@ class Outcome:
         command: str,
         fmt: ReportFormat,
         reports: list[str] | None,
+        involved: Sequence[str | None],
         numerics: str | None = None,
     ) -> None:
         self._command = command
         self._format = fmt
-        self._reports = parse_reports(reports)
+        self._reports = parse_reports(reports, [path for path in involved if path])
         self._numerics = numerics
         self._files: list[wproj.FileReport] = []
         self._diagnostics: list[wproj.Diagnostic] = []
@@ -114,23 +120,6 @@ class Outcome:
             self._command, self._files, self._diagnostics, self.exit_code, self._numerics
         )
         for fmt, path in self._reports:
-            self._write(render(report, fmt), Path(path))
+            write_report(path, render(report, fmt))
         emit(render(report, self._format))
         return self.exit_code
-
-    def _write(self, text: str, path: Path) -> None:
-        """Writes a report file whole or not at all; never over a checkpoint of this run."""
-        for file in self._files:
-            for checkpoint in filter(None, (file.path, file.output)):
-                with contextlib.suppress(OSError):
-                    if path.samefile(checkpoint):
-                        raise wproj.RequestError(f"--report {path} would replace a checkpoint")
-        beside = path.with_name(f".{path.name}.{os.getpid()}.wproj-tmp")
-        try:
-            beside.write_text(text, encoding="utf-8", newline="\n")
-            beside.replace(path)
-        except OSError as error:
-            raise wproj.OutputError(f"could not write {path}: {error.strerror}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                beside.unlink()

@@ -60,6 +60,11 @@ def projectable(dtype: np.dtype[Any]) -> bool:
     return dtype.newbyteorder("=") in _STANDARD or dtype in _EXTENDED
 
 
+def extended(name: str) -> np.dtype[Any] | None:
+    """The dtype of ml_dtypes of this name; None if there is none."""
+    return next((dtype for dtype in _EXTENDED if dtype.name == name), None)
+
+
 def kind_of(dtype: np.dtype[Any]) -> Kind:
     """What sort of numbers a NumPy or ml_dtypes dtype holds."""
     if projectable(dtype):

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from wproj.constraints.base import Constraint, NonFinite, Numerics, NumericsMode
@@ -162,9 +163,12 @@ def _item(
 ) -> TensorReport:
     if isinstance(item, Skipped):
         return skipped_report(item.entry, item.rule, item.reason)
-    with located(plan.checkpoint.path, item.entry):
+    with located(plan.checkpoint.path, item.entry), ExitStack() as stack:
         source = before(item.entry)
-        target = after(item.entry) if after else _scratch_copy(item.entry, source)
+        if after is None:
+            target: Store = stack.enter_context(_scratch_copy(item.entry, source))
+        else:
+            target = after(item.entry)
         project_tensor(item.entry.shape, item.steps, source, target, numerics)
         measures = measure_tensor(item.entry.shape, item.axis, item.steps, source, target)
     return projected_report(item, measures)

@@ -7,8 +7,9 @@ on disk), and one number for each vector.
 import math
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +46,14 @@ def project_tensor(
     """
     if 0 in shape:
         return
-    read = source.read
-    for step in steps[:-1]:
-        scratch = Scratch(read(0, 1).dtype)
-        step.store(shape, Place(read, scratch.write, scratch.read, everything=True), numerics)
-        read = scratch.read
-    place = Place(read, target.write, target.read, everything=len(steps) > 1)
-    steps[-1].store(shape, place, numerics)
+    with ExitStack() as stack:
+        read = source.read
+        for step in steps[:-1]:
+            scratch = stack.enter_context(Scratch(read(0, 1).dtype))
+            step.store(shape, Place(read, scratch.write, scratch.read, everything=True), numerics)
+            read = scratch.read
+        place = Place(read, target.write, target.read, everything=len(steps) > 1)
+        steps[-1].store(shape, place, numerics)
 
 
 def keep_freed_memory() -> None:
@@ -69,7 +71,13 @@ class Scratch:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 # closed when collected
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 # see __exit__
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._file.close()
 
     def fill(self, read: Read, size: int) -> None:
         """Takes over all `size` entries."""
@@ -115,7 +123,7 @@ def measure_tensor(
     Without an axis every entry is a vector, except for the norms, which are then of the whole.
     Non-finite vectors are counted; they count neither as violations nor in the norms.
     """
-    vectors = Vectors.of(shape, axis)
+    vectors = Vectors.of((0,) if 0 in shape else shape, None if 0 in shape else axis)
     first = _Side(vectors)
     last = _Side(vectors) if after else first
     change = _Change(vectors)
@@ -266,8 +274,13 @@ def _histogram(norms: Float64) -> Histogram | None:
     if not measured.size:
         return None
     low, high = float(measured.min()), float(measured.max())
-    counts, _ = np.histogram(measured, _BINS if high > low else 1)
-    return Histogram(low=low, high=high, counts=[int(n) for n in counts])
+    if low == high:
+        return Histogram(low=low, high=high, counts=[int(measured.size)])
+    # By halves, as the width itself may be beyond float64; and without np.histogram, which
+    # refuses widths of a few units in the last place, as UnitNorm leaves them.
+    place = (measured / 2 - low / 2) / (high / 2 - low / 2) * _BINS
+    bins = np.minimum(np.nan_to_num(place).astype(np.intp), _BINS - 1)
+    return Histogram(low=low, high=high, counts=np.bincount(bins, minlength=_BINS).tolist())
 
 
 def _distance(norms: Float64, squares: float) -> Distance:

@@ -42,7 +42,7 @@ def audit(
       wproj audit sample_weights/digits_mlp_pt.safetensors -a in -f json
       wproj audit sample_weights/digits_cnn.keras --declared
     """  # noqa: D301 # \b is the character that keeps the lines apart
-    outcome = Outcome("audit", fmt, report)
+    outcome = Outcome("audit", fmt, report, [*files, config])
     for file in expand(files):
         try:
             if declared:

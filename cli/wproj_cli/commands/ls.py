@@ -22,7 +22,7 @@ def ls(
       wproj ls sample_weights/digits_cnn.weights.h5 -m '*conv2d*'
       wproj ls sample_weights/digits_mlp_pt.safetensors -f json
     """  # noqa: D301 # \b is the character that keeps the lines apart
-    outcome = Outcome("ls", fmt, report)
+    outcome = Outcome("ls", fmt, report, [*files, config])
     for file in expand(files):
         try:
             checkpoint = wproj.open_checkpoint(file, config)

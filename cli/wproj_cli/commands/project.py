@@ -59,7 +59,8 @@ NumericsMode = Annotated[
     typer.Option("--numerics", help="A certified projection, or the formulas of Keras."),
 ]
 Epsilon = Annotated[
-    float, typer.Option("--epsilon", help="What the formulas of Keras add to a norm.")
+    str,
+    typer.Option("--epsilon", metavar="NUMBER", help="What the formulas of Keras add to a norm."),
 ]
 NonFinite = Annotated[
     Literal["error", "skip"],
@@ -88,7 +89,7 @@ def project(
     layout: Layout = None,
     allow_unmatched: AllowUnmatched = False,
     numerics: NumericsMode = "exact",
-    epsilon: Epsilon = 1e-7,
+    epsilon: Epsilon = "1e-7",
     nonfinite: NonFinite = "error",
     fmt: Format = "text",
     report: Reports = None,
@@ -106,7 +107,7 @@ def project(
       wproj project sample_weights/digits_cnn.h5 -r 'hidden non_neg+max_norm=2 axis=in' -o out.h5
       wproj project sample_weights/digits_mlp_pt.safetensors -m '*.weight' -c unit_norm -a 1 --check
     """  # noqa: D301 # \b is the character that keeps the lines apart
-    outcome = Outcome("project", fmt, report, numerics)
+    outcome = Outcome("project", fmt, report, [source, output, config], numerics)
     try:
         target = _target(source, output, in_place=in_place, dry=dry_run or check)
         left_out = exclude or ()
@@ -125,7 +126,7 @@ def project(
                 layout=layout,
                 allow_unmatched=allow_unmatched,
             )
-        how = wproj.Numerics(numerics, epsilon, nonfinite)
+        how = wproj.Numerics(numerics, _number("--epsilon", epsilon), nonfinite)
         _announce(plan, outcome, source)
         tensors = []
         reports = wproj.apply(plan, target, how, overwrite=force, in_place=in_place)
@@ -142,6 +143,13 @@ def project(
         return outcome.finish()
     except PipeClosedError as closed:
         raise PipeClosedError(outcome.exit_code) from closed  # The work itself is done.
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise wproj.RequestError(f"{option} takes a number, not {text!r}") from error
 
 
 def _target(source: str, output: str | None, *, in_place: bool, dry: bool) -> str | None:

@@ -46,8 +46,12 @@ def _listed(tensor: wproj.TensorReport) -> Row:
         wproj.printable(tensor.layer or ""),
         _declared(tensor),
         "" if tensor.path == tensor.name else wproj.printable(tensor.path),
-        f"{name}  [{tensor.reason}]" if tensor.reason else name,
+        _remark(name, tensor.reason),
     ]
+
+
+def _remark(name: str, remark: str | None) -> str:
+    return f"{name}  [{wproj.printable(remark)}]" if remark else name
 
 
 def _declared(tensor: wproj.TensorReport) -> str:
@@ -62,7 +66,7 @@ def _audit(file: wproj.FileReport) -> list[str]:
     for tensor in file.tensors:
         name = wproj.printable(tensor.name)
         if tensor.norm_before is None:
-            rows.append(["-"] * len(head) + [f"{name}  [{tensor.reason}]"])
+            rows.append(["-"] * len(head) + [_remark(name, tensor.reason)])
             continue
         rows.append(
             [
@@ -84,7 +88,7 @@ def _audit_declared(file: wproj.FileReport) -> list[str]:
     for tensor in file.tensors:
         name = wproj.printable(tensor.name)
         if tensor.norm_before is None or tensor.violations is None:
-            rows.append(["-"] * 7 + [_declared(tensor), f"{name}  [{tensor.reason}]"])
+            rows.append(["-"] * 7 + [_declared(tensor), _remark(name, tensor.reason)])
             continue
         rows.append(
             [
@@ -106,7 +110,7 @@ def _project(file: wproj.FileReport) -> list[str]:
     for tensor in file.tensors:
         name = wproj.printable(tensor.name)
         if tensor.norm_before is None or tensor.norm_after is None:
-            rows.append(["-"] * 3 + [""] * 8 + [f"{name}  [skipped: {tensor.reason}]"])
+            rows.append(["-"] * 3 + [""] * 8 + [_remark(name, f"skipped: {tensor.reason}")])
             continue
         outside = tensor.violations.before if tensor.violations else None
         rows.append(

@@ -110,7 +110,11 @@ class Constraint:
         check_finite(place, shape, numerics)
         stored = place.read(0, size).reshape(shape)
         values = to_float64(stored)
-        result = np.asarray(self(values.copy()))
+        try:
+            result = np.asarray(self(values.copy()))
+        except Exception as error:  # whatever the user's code raises
+            problem = f"{self.name} failed: {type(error).__name__}: {error}"
+            raise TensorError(problem, "the constraint's own code raised this") from error
         if result.shape != shape or not projectable(result.dtype):
             problem = f"returned {result.dtype} of shape {result.shape}, not floats of {shape}"
             raise TensorError(f"{self.name} {problem}")
@@ -161,7 +165,7 @@ class ArrayConstraint(Constraint):
         """The constructor's arguments by their Keras names, ready for JSON."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type] # the subclasses are dataclasses
         config = {field.name: getattr(self, field.name) for field in fields}
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()}
+        return {key: _plain(value) for key, value in config.items()}
 
     @abstractmethod
     def contains(self, w: ArrayLike) -> NDArray[np.bool_]:
@@ -288,6 +292,13 @@ def as_floats(w: ArrayLike) -> Stored:
             "convert it first, for example with .astype('float32')",
         )
     return array
+
+
+def _plain(value: object) -> object:
+    """A parameter as JSON holds it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _slicer(flat: Stored) -> Callable[[int, int], Stored]:

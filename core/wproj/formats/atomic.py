@@ -107,6 +107,8 @@ def _replace(path: Path, target: Path, mode: int, *, overwrite: bool) -> None:
     sync(path)
     path.chmod(mode)
     if overwrite or not _link(path, target):
+        if not overwrite and target.exists():
+            raise TargetError(str(target), "exists", "--force replaces it")
         path.replace(target)
     with suppress(OSError):  # Not every system lets a directory be opened.
         sync(target.parent)

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import ml_dtypes
 import numpy as np
 
-from wproj.dtypes import Kind, Stored, kind_of
+from wproj.dtypes import Kind, Stored, extended, kind_of
 from wproj.errors import FileError, TensorError
 from wproj.formats.base import Checkpoint, Extent, Store, Stores, TensorEntry
 from wproj.formats.keras_names import ConfigError, name_entries, parse_config
@@ -77,6 +76,8 @@ class Hdf5Checkpoint(Checkpoint):
                 return _DatasetStore(file[entry.path], entry)
 
             yield store
+            if writable and file is not None:
+                file.flush()  # h5py does not tell of what fails while it closes.
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,18 +255,24 @@ def _dtype(dataset: h5py.Dataset) -> tuple[str, np.dtype[Any] | None, Kind]:
     dtype = dataset.dtype
     if dtype.kind == "V" and dtype.names is None:
         tag = dataset.attrs.get("dtype")
-        named = getattr(ml_dtypes, tag, None) if isinstance(tag, str) else None
-        if named is not None and np.dtype(named).itemsize == dtype.itemsize:
-            dtype = np.dtype(named)
-            return dtype.name, dtype, kind_of(dtype)
+        named = extended(tag) if isinstance(tag, str) else None
+        if named is not None and named.itemsize == dtype.itemsize:
+            return named.name, named, kind_of(named)
         return f"opaque{8 * dtype.itemsize}", None, "other"
-    if h5py.check_string_dtype(dtype) or dtype.names or dtype.kind not in "biufc":
-        return (
-            "compound" if dtype.names else "string" if dtype.kind in "SO" else "other",
-            None,
-            "other",
-        )
+    if dtype.names or dtype.kind not in "biufc":
+        return _other(dtype), None, "other"
     return dtype.newbyteorder("=").name, dtype, kind_of(dtype)
+
+
+def _other(dtype: np.dtype[Any]) -> str:
+    """What sort of entries these are that are not numbers."""
+    if dtype.names:
+        return "compound"
+    if h5py.check_string_dtype(dtype):
+        return "string"
+    if h5py.check_ref_dtype(dtype):
+        return "reference"
+    return "ragged" if h5py.check_vlen_dtype(dtype) else "other"
 
 
 def _obstacle(dataset: h5py.Dataset) -> str | None:

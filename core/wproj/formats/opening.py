@@ -30,19 +30,22 @@ def _open(path: Path) -> Checkpoint:
     descriptor = open_regular(path)
     try:
         size = os.fstat(descriptor).st_size
-        head = read_at(descriptor, 0, 64)
+        head = read_at(descriptor, 0, 1 << 12)
         user_block = _hdf5_offset(descriptor, size)
     finally:
         os.close(descriptor)
-    if user_block is not None:
-        from wproj.formats import hdf5
-
-        return hdf5.open_hdf5(path)
     if head.startswith(b"PK\x03\x04"):
         from wproj.formats import keras_archive
 
         return keras_archive.open_keras_archive(path)
-    if head[8:9] == b"{" or head[8:].lstrip(b" \t\r\n")[:1] == b"{":
+    header = head[8:].lstrip(b" \t\r\n")[:1] in (b"{", b"") and len(head) > 8
+    fits = header and int.from_bytes(head[:8], "little") <= size - 8
+    # A user block may hold anything, and so may the tensors of a safetensors file.
+    if user_block is not None and not (fits and user_block):
+        from wproj.formats import hdf5
+
+        return hdf5.open_hdf5(path)
+    if header:
         from wproj.formats import safetensors
 
         return safetensors.open_safetensors(path)
@@ -97,6 +100,6 @@ def _unknown(path: str, head: bytes) -> FileError:
         return FileError(path, "is a Python pickle, which wproj never loads", hint)
     if len(head) < 9:
         return FileError(path, f"has only {len(head)} bytes, too few for a checkpoint", _KNOWN)
-    if all(byte in b"\t\n\r" or byte >= 32 for byte in head):
+    if all(byte in b"\t\n\r" or byte >= 32 for byte in head[:64]):
         return FileError(path, "is text, not a checkpoint", _KNOWN)
     return FileError(path, "is neither a safetensors nor an HDF5 file", _KNOWN)

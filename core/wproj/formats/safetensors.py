@@ -167,7 +167,10 @@ def _entry(name: str, fields: object, start: int) -> TensorEntry:
         raise _MalformedError(f"tensor {name!r} has the data_offsets {offsets!r}")
     dtype, bits = _DTYPES[code]
     nbytes = offsets[1] - offsets[0]
-    if math.prod(shape) * bits != 8 * nbytes or max(shape, default=0) >= 2**63:
+    extent = math.prod(size for size in shape if size)  # NumPy counts the others, too.
+    if extent * bits >= 2**66:
+        raise _MalformedError(f"tensor {name!r} has the shape {shape}, beyond any memory")
+    if math.prod(shape) * bits != 8 * nbytes:
         raise _MalformedError(
             f"tensor {name!r}: {dtype} of shape {shape} does not take {nbytes} bytes"
         )

@@ -158,7 +158,9 @@ def _store(
         values = to_float64(stored)
         if norms.exponent.any():
             values = np.ldexp(values, -norms.exponent[tile.index])
-        result = rounding(values * factor[tile.index], tile, stored.dtype)
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            values = values * factor[tile.index]
+        result = rounding(values, tile, stored.dtype)
         result = np.where(moving[tile.index], result, stored)
         after = to_float64(result)
         if np.any(moving[tile.index] & ~np.isfinite(after)):

@@ -56,7 +56,8 @@ class Assignment:
     def vectors(self) -> int:
         """How many vectors the tensor has; its entries where there is no axis."""
         shape = self.entry.shape
-        return math.prod(shape) if self.axis is None else Vectors.of(shape, self.axis).count
+        whole = self.axis is None or 0 in shape
+        return math.prod(shape) if whole else Vectors.of(shape, self.axis).count
 
     @property
     def vector_length(self) -> int:

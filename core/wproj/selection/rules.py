@@ -52,7 +52,8 @@ class Rule:
         if self.label is not None:
             return self.label
         axis = "" if self.axis in (None, "auto") else f" axis={axes_text(self.axis)}"
-        return f"{' '.join(self.patterns)} {steps_text(self.steps)}{axis}"
+        patterns = " ".join(map(_quoted, self.patterns))
+        return f"{patterns} {steps_text(self.steps)}{axis}"
 
 
 def parse_rule(text: str) -> Rule:
@@ -96,7 +97,7 @@ def parse_steps(spec: str, settings: Mapping[str, str]) -> tuple[Constraint, ...
     """
     parts = [part.partition("=") for part in _PLUS.split(spec)]
     classes = [load_constraint(name) if ":" in name else find(name) for name, _, _ in parts]
-    configs = [_config(name, value) for name, _, value in parts]
+    configs = [_config(name, value) if equals else {} for name, equals, value in parts]
     for key, text in settings.items():
         takers = [i for i, cls in enumerate(classes) if _takes(cls, key)]
         if not takers:
@@ -133,6 +134,13 @@ def _step_text(step: Constraint) -> str:
     return f"{step.name}={config['max_value']}" if "max_value" in config else step.name
 
 
+def _quoted(word: str) -> str:
+    """A word as `_words` reads it back."""
+    if word and not re.search(r"[\s'\"]", word):
+        return word
+    return f'"{word}"' if "'" in word else f"'{word}'"
+
+
 def _words(text: str) -> list[str]:
     lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
@@ -156,8 +164,6 @@ def _settings(text: str, words: Sequence[str]) -> dict[str, str]:
 
 def _config(name: str, value: str) -> dict[str, Any]:
     """The parameters behind the `=` of one constraint."""
-    if not value:
-        return {}
     if ":" in name or find(name).__name__ not in ("MaxNorm", "MinMaxNorm"):
         raise RequestError(f"constraint {name!r} takes no value, but is given {value!r}")
     low, dots, high = value.partition("..")

@@ -17,7 +17,7 @@ Stored = NDArray[Any]
 Kind = Literal["float", "float8", "integer", "bool", "complex", "packed", "other"]
 
 _STANDARD = {np.dtype(name) for name in ("float16", "float32", "float64")}
-# All of ml_dtypes' but float8_e8m0fnu, which has neither sign nor zero: it holds scales.
+# All of 8 bits that ml_dtypes has, but float8_e8m0fnu, which has no zero: it holds scales.
 _NARROW = (
     "float8_e4m3fn",
     "float8_e5m2",
@@ -26,9 +26,6 @@ _NARROW = (
     "float8_e4m3b11fnuz",
     "float8_e4m3",
     "float8_e3m4",
-    "float6_e2m3fn",
-    "float6_e3m2fn",
-    "float4_e2m1fn",
 )
 _EXTENDED = {np.dtype(getattr(ml_dtypes, name)) for name in ("bfloat16", *_NARROW)}
 _SHORT = {
@@ -56,7 +53,7 @@ class Grid:
 
 
 def projectable(dtype: np.dtype[Any]) -> bool:
-    """Whether arrays of this dtype can be projected: any float of up to 64 bits."""
+    """Whether arrays of this dtype can be projected: any float of 8 to 64 bits."""
     return dtype.newbyteorder("=") in _STANDARD or dtype in _EXTENDED
 
 
@@ -99,6 +96,12 @@ def to_float64(stored: Stored) -> Float64:
         return stored.astype(np.float64)
 
 
+def finite(stored: Stored) -> NDArray[np.bool_]:
+    """Which entries are neither infinite nor NaN, signaling NaN included."""
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(stored)
+
+
 def nearest(values: Float64, dtype: np.dtype[Any]) -> Stored:
     """`values` rounded once, to the nearest number of `dtype`, ties to even.
 
@@ -112,7 +115,8 @@ def nearest(values: Float64, dtype: np.dtype[Any]) -> Stored:
 
 def toward_zero(values: Float64, dtype: np.dtype[Any]) -> Stored:
     """`values` rounded to the number of `dtype` that is nearest among those not larger in size."""
-    stored = nearest(values, dtype)
+    largest = grid(dtype).largest
+    stored = nearest(np.clip(values, -largest, largest), dtype)
     too_far = np.abs(to_float64(stored)) > np.abs(values)
     stored[too_far] = np.nextafter(stored[too_far], np.zeros((), dtype))
     return stored
@@ -122,8 +126,11 @@ def away_from_zero(values: Float64, dtype: np.dtype[Any]) -> Stored:
     """`values` rounded to the number of `dtype` that is nearest among those not smaller in size."""
     stored = nearest(values, dtype)
     short = np.abs(to_float64(stored)) < np.abs(values)
-    outward = np.copysign(grid(dtype).largest, values[short]).astype(dtype)
+    largest = grid(dtype).largest
+    outward = np.copysign(largest, values[short]).astype(dtype)
     stored[short] = np.nextafter(stored[short], outward)
+    beyond = np.abs(values) > largest
+    stored[beyond] = np.copysign(np.inf, values[beyond]).astype(dtype)
     return stored
 
 

@@ -140,6 +140,8 @@ def measure_tensor(
     nonfinite = first.nonfinite
     if entries and nonfinite and math.prod(shape):
         nonfinite = count_nonfinite(before.read, math.prod(shape), TILE)[0]
+    if 0 in shape:
+        first.norms = last.norms = np.full(1, np.nan)
     return Measures(
         norm_before=_summary(first.norms),
         norm_after=_summary(last.norms) if after else None,

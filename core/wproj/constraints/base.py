@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wproj.dtypes import Float64, Stored, nearest, projectable, to_float64
+from wproj.dtypes import Float64, Stored, finite, nearest, projectable, to_float64
 from wproj.errors import ConstraintError, NonFiniteError, RequestError, TensorError
 from wproj.numerics.norms import Bounds, count_nonfinite, measure
 from wproj.numerics.rounding import Place, Scaling, clip, rescale, rescale_into
@@ -118,11 +118,11 @@ class Constraint:
         if result.shape != shape or not projectable(result.dtype):
             problem = f"returned {result.dtype} of shape {result.shape}, not floats of {shape}"
             raise TensorError(f"{self.name} {problem}")
-        finite = np.isfinite(values)
+        sound = np.isfinite(values)
         rounded = nearest(to_float64(result), stored.dtype)
-        if not np.isfinite(rounded[finite]).all():
+        if not finite(rounded[sound]).all():
             raise TensorError(f"{self.name} returned values that {stored.dtype} cannot hold")
-        changed = finite & (to_float64(rounded) != values)
+        changed = sound & (to_float64(rounded) != values)
         place.write(0, np.where(changed, rounded, stored).reshape(-1))
 
 
@@ -266,7 +266,7 @@ class ElementwiseConstraint(ArrayConstraint):
         for unit in Vectors.of((size,), ()).units():
             (tile,) = unit.tiles
             stored = place.read(tile.start, tile.stop)
-            if numerics.nonfinite == "error" and not np.isfinite(stored).all():
+            if numerics.nonfinite == "error" and not finite(stored).all():
                 check_finite(place, shape, numerics)
             clip(tile, place, self.clip)
 
@@ -283,12 +283,12 @@ def as_floats(w: ArrayLike) -> Stored:
     """`w` as an array.
 
     Raises:
-        RequestError: Its dtype is not a float of up to 64 bits.
+        RequestError: Its dtype is not a float of 8 to 64 bits.
     """
     array = np.asarray(w)
     if not projectable(array.dtype):
         raise RequestError(
-            f"constraints project float arrays of up to 64 bits, not {array.dtype}",
+            f"constraints project float arrays of 8 to 64 bits, not {array.dtype}",
             "convert it first, for example with .astype('float32')",
         )
     return array

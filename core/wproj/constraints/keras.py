@@ -136,7 +136,7 @@ class MinMaxNorm(RadialConstraint):
 
 
 def check_number(constraint: Constraint, parameter: str, value: object) -> None:
-    """Refuses what is not a number, NaN, and what is below zero.
+    """Refuses what is not a number, NaN, and what is below zero; makes others plain floats.
 
     Raises:
         ConstraintError: That.
@@ -144,6 +144,13 @@ def check_number(constraint: Constraint, parameter: str, value: object) -> None:
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not real or not value >= 0:  # type: ignore[operator] # a Real compares
         raise ConstraintError(constraint.name, parameter, value, "a number that is not negative")
+    try:
+        number = float(value)  # type: ignore[arg-type] # a Real converts
+    except OverflowError as error:
+        expected = "a number that float64 holds, or infinity"
+        raise ConstraintError(constraint.name, parameter, value, expected) from error
+    if type(value) not in (int, float):
+        object.__setattr__(constraint, parameter, number)
 
 
 def check_axis(constraint: RadialConstraint) -> None:
@@ -155,7 +162,7 @@ def check_axis(constraint: RadialConstraint) -> None:
     axis = constraint.axis
     axes = axis if isinstance(axis, list | tuple) else [] if axis is None else [axis]
     valid = all(isinstance(a, int | np.integer) and not isinstance(a, bool) for a in axes)
-    if not valid or axis in ([], ()) or len(set(axes)) < len(axes):
+    if not valid or (axis is not None and not axes) or len(set(axes)) < len(axes):
         expected = "an integer, several different ones, or None for all axes"
         raise ConstraintError(constraint.name, "axis", axis, expected)
     plain = tuple(map(int, axes))

@@ -4,6 +4,7 @@ Everything else (compact, chunked, compressed) goes through h5py. Only hard link
 soft or external link names data that is elsewhere, perhaps in another file.
 """
 
+import errno
 import math
 import os
 import re
@@ -72,12 +73,35 @@ class Hdf5Checkpoint(Checkpoint):
                 if entry.extent is not None and entry.stored is not None:
                     return ExtentStore(descriptor, entry.extent, entry.stored)
                 if file is None:
+                    if writable:
+                        stack.enter_context(_reserved(descriptor, self.entries))
                     file = stack.enter_context(_open(path, "r+" if writable else "r"))
                 return _DatasetStore(file[entry.path], entry)
 
             yield store
             if writable and file is not None:
                 file.flush()  # h5py does not tell of what fails while it closes.
+
+
+@contextmanager
+def _reserved(descriptor: int, entries: Sequence[TensorEntry]) -> Iterator[None]:
+    """Reserves the room that HDF5 may need, as it does not survive a disk that fills up.
+
+    Rewritten chunks may go to the end of the file. HDF5 cuts off what it does not use, if it
+    writes at all.
+    """
+    size = os.fstat(descriptor).st_size
+    room = sum(entry.nbytes for entry in entries if entry.extent is None) + (1 << 16)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, size, room + room // 64)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+    full = os.fstat(descriptor).st_size
+    yield
+    if os.fstat(descriptor).st_size == full:
+        os.ftruncate(descriptor, size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wproj.dtypes import Float64, Grid, Stored, grid, to_float64
+from wproj.dtypes import Float64, Grid, Stored, finite, grid, to_float64
 from wproj.numerics.vectors import Read, Tile, Unit
 
 _U64 = 2.0**-53
@@ -188,17 +188,19 @@ class Bounds:
         return np.nan_to_num(np.maximum(np.maximum(above, below), 0.0), nan=0.0)
 
 
-def exactly_summable(unit: Unit, read: Read, bound: float) -> NDArray[np.bool_]:
+def exactly_summable(unit: Unit, read: Read, norms: Float64) -> NDArray[np.bool_]:
     """Which vectors have squares that any order of summation adds up exactly.
 
     Holds where all entries are multiples of one power of two, so large that the sum of squares of
-    a vector of norm `bound` stays below 2**53 of its squares.
+    a vector of this norm stays below 2**53 of its squares.
     """
-    quantum = np.ldexp(1.0, int(np.frexp(bound)[1]) - 26)
+    quantum = np.ldexp(1.0, np.frexp(norms)[1] - 26)
     exact = np.ones(unit.shape, np.bool_)
     for tile in unit.tiles:
         values = to_float64(read(tile.start, tile.stop)).reshape(tile.shape)
-        exact[tile.index] &= np.all(np.fmod(values, quantum) == 0, axis=tile.axes, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            whole = np.fmod(values, quantum[tile.index]) == 0
+        exact[tile.index] &= np.all(whole, axis=tile.axes, keepdims=True)
     return exact
 
 
@@ -207,7 +209,7 @@ def count_nonfinite(read: Read, size: int, tile: int) -> tuple[int, int]:
     count, first = 0, -1
     for start in range(0, size, tile):
         stored: Stored = read(start, min(start + tile, size))
-        bad = np.flatnonzero(~np.isfinite(stored))
+        bad = np.flatnonzero(~finite(stored))
         if first < 0 and bad.size:
             first = start + int(bad[0])
         count += bad.size

@@ -1,24 +1,48 @@
 """From float64 into the set *as stored*: scaling vectors to a norm, rounding, certifying.
 
 Rounding to nearest leaves half of all rescaled vectors outside their set. So a vector is aimed a
-little inside, rounded once, measured as stored, and aimed deeper by growing steps until it is in;
-what still is not after that is rounded toward the inside, which always is where the bounds allow.
+little inside, rounded once, and measured as stored. In one that is still outside, the entries for
+which it costs least are rounded the other way. Where there are too many of those for the memory,
+they are aimed deeper by growing steps; and what still is outside after that is rounded toward the
+inside, which always is inside where the bounds allow.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wproj.dtypes import Float64, Stored, away_from_zero, grid, nearest, to_float64, toward_zero
+from wproj.dtypes import (
+    Float64,
+    Stored,
+    away_from_zero,
+    finite,
+    grid,
+    nearest,
+    to_float64,
+    toward_zero,
+)
 from wproj.errors import NotRepresentableError
-from wproj.numerics.norms import Bounds, Norms, SquareSum, exactly_summable, margin
+from wproj.numerics.aiming import (
+    at_the_bounds,
+    bottom,
+    deeper,
+    first_aim,
+    inward,
+    outward,
+    top,
+)
+from wproj.numerics.norms import Bounds, Norms, SquareSum, exactly_summable
 from wproj.numerics.vectors import Read, Tile, Unit, Write
 
 _ATTEMPTS = 10
-_U64 = 2.0**-53
+# Vectors that are repaired at once: 16 MiB of float64.
+_GATHERED = 1 << 21
+# Factors that float64 multiplies by without a second thought.
+_FACTORS = 2.0**-900, 2.0**900
 
 Mask = NDArray[np.bool_]
 Round = Callable[[Float64, Tile, np.dtype[Any]], Stored]
@@ -29,13 +53,20 @@ class Place:
     """Where a unit is read from and written to.
 
     `read` gives the values before the step, `written` what has been stored so far. `everything`
-    says that tiles without a change have to be written, too.
+    says that tiles without a change have to be written, too; `fresh` that nothing has been yet.
     """
 
     read: Read
     write: Write
     written: Read
     everything: bool
+    fresh: bool = True
+
+    def beneath(self, tile: Tile) -> Stored:
+        """What stands where the vectors of a tile are not stored now, in the tile's shape."""
+        return (self.read if self.fresh else self.written)(tile.start, tile.stop).reshape(
+            tile.shape
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +80,23 @@ class Scaling:
     moving: Mask
     epsilon: float = 0.0
 
-    def factor(self, goal: Float64) -> Float64:
-        """What the vectors, scaled by `2**-exponent`, are multiplied by."""
-        norm = self.norms.fraction + np.ldexp(self.epsilon, -self.norms.exponent)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.norms.fraction > 0, goal / norm, 0.0)
+    def scale(self, values: Float64, tile: Tile, goal: Float64) -> Float64:
+        """A tile's values, scaled; rounded once, to float64."""
+        exponent = self.norms.exponent[tile.index]
+        norm = self.norms.fraction[tile.index] + np.ldexp(self.epsilon, -exponent)
+        goal = goal[tile.index]
+        with np.errstate(all="ignore"):
+            plain = np.where(norm > 0, goal / norm, 0.0)
+            within = (plain > _FACTORS[0]) & (plain < _FACTORS[1])
+            sound = np.all(within | (norm == 0) | (goal == 0))
+            if sound and not exponent.any():
+                return values * plain
+            # A factor beyond float64 is applied in two steps, the second of which is exact.
+            top, up = np.frexp(goal)
+            bottom, down = np.frexp(norm)
+            part = np.where(norm > 0, top / (2 * bottom), 0.0)
+            scaled: Float64 = np.ldexp(np.ldexp(values, -exponent - down) * part, up + 1)
+            return scaled
 
 
 def rescale(unit: Unit, place: Place, scaling: Scaling, goal: Float64) -> None:
@@ -75,17 +118,92 @@ def rescale_into(unit: Unit, place: Place, scaling: Scaling, goal: Float64, boun
     Raises:
         NotRepresentableError: A result is beyond the largest number of the stored dtype.
     """
-    aim, todo = _first_aim(goal, bounds), scaling.moving
+    aim, todo = first_aim(goal, bounds), scaling.moving
     for attempt in range(_ATTEMPTS):
         last = attempt == _ATTEMPTS - 1
         rounding = _directed(todo, goal >= bounds.upper) if last else _nearest
         after = _store(unit, place, scaling, aim, todo, rounding)
-        high, low = _misses(unit, place, after, bounds, todo)
-        todo = high | low
+        place = replace(place, everything=False, fresh=False)
+        todo = _misses(unit, place, after, bounds, todo)
+        if attempt == 0 and not (bounds.wide or bounds.thin) and _fits(unit, todo, bounds):
+            todo = _repair(unit, place, scaling, todo, bounds)
         if not todo.any():
             return
-        aim = _deeper(aim, after, high, low, bounds, attempt)
-        place = replace(place, everything=False)
+        if attempt < _ATTEMPTS - 2:
+            aim = deeper(aim, after, todo, bounds, attempt)
+        else:
+            aim = np.where(todo, at_the_bounds(goal >= bounds.upper, bounds), aim)
+
+
+def _fits(unit: Unit, todo: Mask, bounds: Bounds) -> bool:
+    """Whether the vectors to repair are few enough to be held in memory."""
+    return len(unit.tiles) == 1 or int(todo.sum()) * bounds.length <= _GATHERED
+
+
+def _repair(unit: Unit, place: Place, scaling: Scaling, todo: Mask, bounds: Bounds) -> Mask:
+    """Rounds some entries of the vectors of `todo` the other way; returns what is still outside."""
+    count = int(todo.sum())
+    if not count:
+        return todo
+    high = scaling.norms.value >= bounds.lower
+    aim = at_the_bounds(high, bounds)
+    rows = np.empty((count, bounds.length))
+    filled = np.zeros(unit.shape, np.intp)
+    number = np.cumsum(todo).reshape(unit.shape) - 1
+    dtype: np.dtype[Any] | None = None
+    for tile, where in _columns(unit, todo):
+        stored = place.read(tile.start, tile.stop)
+        dtype = stored.dtype
+        values = to_float64(stored).reshape(tile.shape)
+        part = _as_rows(scaling.scale(values, tile, aim), tile)[where]
+        begin = int(filled[tile.index].flat[np.flatnonzero(where)[0]])
+        rows[number[tile.index].reshape(-1)[where], begin : begin + part.shape[1]] = part
+        filled[tile.index] += part.shape[1]
+    if dtype is None:
+        return todo
+    down = high[todo]
+    result = np.empty(rows.shape, dtype)
+    result[down] = inward(rows[down], top(bounds), dtype)
+    result[~down] = outward(rows[~down], bottom(bounds), dtype)
+    _scatter(unit, place, todo, number, result)
+    after = np.full(unit.shape, np.nan)
+    after[todo] = np.sqrt(np.square(to_float64(result)).sum(axis=1))
+    return _misses(unit, place, after, bounds, todo)
+
+
+def _scatter(
+    unit: Unit, place: Place, todo: Mask, number: NDArray[np.intp], result: Stored
+) -> None:
+    """Writes the rows of `result` where the vectors of `todo` are."""
+    filled = np.zeros(unit.shape, np.intp)
+    for tile, where in _columns(unit, todo):
+        stored = place.written(tile.start, tile.stop).reshape(tile.shape).copy()
+        rows = _as_rows(stored, tile).copy()
+        begin = int(filled[tile.index].flat[np.flatnonzero(where)[0]])
+        rows[where] = result[number[tile.index].reshape(-1)[where], begin : begin + rows.shape[1]]
+        filled[tile.index] += rows.shape[1]
+        place.write(tile.start, _from_rows(rows, tile).reshape(-1))
+
+
+def _columns(unit: Unit, todo: Mask) -> Iterator[tuple[Tile, Mask]]:
+    """The tiles that hold vectors of `todo`, and which of their vectors those are."""
+    for tile in unit.tiles:
+        where = todo[tile.index].reshape(-1)
+        if where.any():
+            yield tile, where
+
+
+def _as_rows(values: NDArray[Any], tile: Tile) -> NDArray[Any]:
+    """A tile's values with a row for each vector."""
+    kept = [d for d in range(len(tile.shape)) if d not in tile.axes]
+    rows = math.prod(tile.shape[d] for d in kept)
+    return values.transpose(*kept, *tile.axes).reshape(rows, -1)
+
+
+def _from_rows(rows: NDArray[Any], tile: Tile) -> NDArray[Any]:
+    order = [*(d for d in range(len(tile.shape)) if d not in tile.axes), *tile.axes]
+    back = np.argsort(order)
+    return rows.reshape([tile.shape[d] for d in order]).transpose(back)
 
 
 def clip(tile: Tile, place: Place, inside: Callable[[Float64], Float64]) -> None:
@@ -102,71 +220,22 @@ def clip(tile: Tile, place: Place, inside: Callable[[Float64], Float64]) -> None
         place.write(tile.start, np.where(changed, nearest(clipped, stored.dtype), stored))
 
 
-def _top(bounds: Bounds) -> float:
-    return bounds.upper * (1 - margin(bounds.length))
-
-
-def _bottom(bounds: Bounds) -> float:
-    return bounds.lower * (1 + margin(bounds.length))
-
-
-def _first_aim(goal: Float64, bounds: Bounds) -> Float64:
-    """The norm to aim at: the goal itself on a sphere, else a little on the inside of it.
-
-    Rounding moves the norm of a long vector by about 0.7 * u / sqrt(length); four times that
-    makes repairs rare and costs less than 1.05 of the distance. A short vector affords less.
-    """
-    if bounds.thin:
-        return goal
-    if bounds.wide:
-        bias = margin(bounds.length) + 4 * _U64
-    else:
-        bias = min(3 / np.sqrt(bounds.length), 0.12) * bounds.grid.unit_roundoff
-    middle = (bounds.lower + bounds.upper) / 2
-    inward = np.where(goal >= bounds.upper, goal * (1 - bias), goal * (1 + bias))
-    return np.where(goal >= bounds.upper, np.maximum(inward, middle), np.minimum(inward, middle))
-
-
-def _deeper(
-    aim: Float64, after: Float64, high: Mask, low: Mask, bounds: Bounds, attempt: int
-) -> Float64:
-    """The next aim of the vectors that were stored too high or too low.
-
-    It is deeper by what they missed and a step that doubles with each attempt. The last attempt
-    rounds toward the inside, so it aims at the bound itself.
-    """
-    top, bottom = _top(bounds), _bottom(bounds)
-    if attempt == _ATTEMPTS - 2:
-        return np.where(high, top * (1 - 8 * _U64), np.where(low, bottom * (1 + 8 * _U64), aim))
-    step = aim * bounds.grid.unit_roundoff / np.sqrt(bounds.length) + bounds.grid.tiny
-    step = np.ldexp(step, attempt - 2)
-    down = np.maximum(aim - np.maximum(after - top, 0) - step, 0.0)
-    up = aim + np.maximum(bottom - after, 0) + step
-    return np.where(high, down, np.where(low, up, aim))
-
-
 def _store(
     unit: Unit, place: Place, scaling: Scaling, aim: Float64, todo: Mask, rounding: Round
 ) -> Float64:
     """Stores the tiles that hold a vector of `todo`; returns the norms of those vectors."""
-    norms, moving, factor = scaling.norms, scaling.moving, scaling.factor(aim)
     sums = SquareSum(unit, _extreme(aim))
     for tile in unit.tiles:
         if not (place.everything or todo[tile.index].any()):
             continue
         stored = place.read(tile.start, tile.stop).reshape(tile.shape)
-        values = to_float64(stored)
-        if norms.exponent.any():
-            values = np.ldexp(values, -norms.exponent[tile.index])
-        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            values = values * factor[tile.index]
+        values = scaling.scale(to_float64(stored), tile, aim)
         result = rounding(values, tile, stored.dtype)
-        result = np.where(moving[tile.index], result, stored)
-        after = to_float64(result)
-        if np.any(moving[tile.index] & ~np.isfinite(after)):
+        if np.any(todo[tile.index] & ~finite(result)):
             raise NotRepresentableError(stored.dtype.name, grid(stored.dtype).largest)
+        result = np.where(todo[tile.index], result, place.beneath(tile))
         place.write(tile.start, result.reshape(-1))
-        sums.add(tile, after)
+        sums.add(tile, to_float64(result))
     return sums.norms().value
 
 
@@ -192,17 +261,12 @@ def _directed(todo: Mask, shrinking: Mask) -> Round:
     return rounding
 
 
-def _misses(
-    unit: Unit, place: Place, after: Float64, bounds: Bounds, todo: Mask
-) -> tuple[Mask, Mask]:
-    """Which vectors of `todo` are stored with a norm too high, and which too low."""
+def _misses(unit: Unit, place: Place, after: Float64, bounds: Bounds, todo: Mask) -> Mask:
+    """Which vectors of `todo` are stored outside of the bounds, or too near to them to be sure."""
     if bounds.thin:
-        outside = todo & ~bounds.contain(after)
-        return outside & (after > bounds.upper), outside & (after < bounds.lower)
-    high, low = todo & (after > _top(bounds)), todo & (after < _bottom(bounds))
-    border = (high | low) & bounds.contain(after)
+        return todo & ~bounds.contain(after)
+    miss = todo & ((after > top(bounds)) | (after < bottom(bounds)))
+    border = miss & bounds.contain(after)
     if border.any() and not bounds.wide:
-        largest = float(after[border].max())
-        exact = border & exactly_summable(unit, place.written, largest)
-        high, low = high & ~exact, low & ~exact
-    return high, low
+        miss &= ~(border & exactly_summable(unit, place.written, after))
+    return miss

@@ -1,5 +1,7 @@
 """The one error boundary, and the fast path for `--version`."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys

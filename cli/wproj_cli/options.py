@@ -1,5 +1,7 @@
 """Options that several verbs share, and what their texts mean."""
 
+from __future__ import annotations
+
 import glob
 import os
 from collections.abc import Sequence

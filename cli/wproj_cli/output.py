@@ -1,5 +1,7 @@
 """What a command has to say: results to standard output, everything else to standard error."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys

@@ -1,5 +1,7 @@
 """A progress bar: on standard error, on a terminal, for work beyond half a second."""
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Callable, Iterator

@@ -1,5 +1,7 @@
 """Reports to files: whole or not at all, and never over anything but an older report."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import secrets

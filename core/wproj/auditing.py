@@ -5,8 +5,7 @@ from os import PathLike
 
 from wproj.constraints.base import Constraint
 from wproj.formats.base import Layout
-from wproj.formats.opening import open_checkpoint
-from wproj.projecting import Source
+from wproj.formats.opening import Source, open_checkpoint
 from wproj.report import TensorReport
 from wproj.reporting import audited_report, located, skipped_report
 from wproj.selection.assigning import Skipped

@@ -9,7 +9,7 @@ from pathlib import Path
 from wproj.constraints.base import Constraint, NonFinite, Numerics, NumericsMode
 from wproj.formats.atomic import Draft, check_target, draft
 from wproj.formats.base import Checkpoint, Layout, Store, Stores, TensorEntry
-from wproj.formats.opening import open_checkpoint
+from wproj.formats.opening import Source, open_checkpoint
 from wproj.report import TensorReport
 from wproj.reporting import located, projected_report, skipped_report
 from wproj.selection.assigning import Assignment, Skipped
@@ -17,8 +17,6 @@ from wproj.selection.declared import declared_plan
 from wproj.selection.plan import Plan, make_plan
 from wproj.selection.rules import Rule, parse_rule
 from wproj.streaming import Scratch, keep_freed_memory, measure_tensor, project_tensor
-
-Source = str | os.PathLike[str] | Checkpoint
 
 
 def plan(

@@ -123,7 +123,7 @@ def measure_tensor(
     Without an axis every entry is a vector, except for the norms, which are then of the whole.
     Non-finite vectors are counted; they count neither as violations nor in the norms.
     """
-    vectors = Vectors.of((0,) if 0 in shape else shape, None if 0 in shape else axis)
+    vectors = Vectors.of((0,), ()) if 0 in shape else Vectors.of(shape, axis)
     first = _Side(vectors)
     last = _Side(vectors) if after else first
     change = _Change(vectors)
@@ -140,8 +140,6 @@ def measure_tensor(
     nonfinite = first.nonfinite
     if entries and nonfinite and math.prod(shape):
         nonfinite = count_nonfinite(before.read, math.prod(shape), TILE)[0]
-    if 0 in shape:
-        first.norms = last.norms = np.full(1, np.nan)
     return Measures(
         norm_before=_summary(first.norms),
         norm_after=_summary(last.norms) if after else None,

@@ -1,5 +1,7 @@
 """`wproj audit`."""
 
+from __future__ import annotations
+
 import wproj
 from wproj_cli.options import (
     Axis,

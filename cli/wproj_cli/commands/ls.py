@@ -1,5 +1,7 @@
 """`wproj ls`."""
 
+from __future__ import annotations
+
 import wproj
 from wproj_cli.options import Config, Files, Format, Match, Reports, expand
 from wproj_cli.output import Outcome

@@ -1,5 +1,7 @@
 """`wproj project`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Annotated, Literal
 

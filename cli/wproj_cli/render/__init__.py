@@ -1,5 +1,7 @@
 """One small file per report format; a new one is a file and a line in `render`."""
 
+from __future__ import annotations
+
 import wproj
 from wproj_cli.options import ReportFormat
 

@@ -1,5 +1,7 @@
 """Strict JSON: no NaN, keys in the order of the schema, the same bytes for the same report."""
 
+from __future__ import annotations
+
 import json
 
 import msgspec

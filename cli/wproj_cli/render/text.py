@@ -1,5 +1,7 @@
 """Plain columns, the name last and never cut, the same on a pipe as on a terminal."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import wproj

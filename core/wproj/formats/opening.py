@@ -7,6 +7,8 @@ from wproj.errors import FileError, listed
 from wproj.formats.base import Checkpoint
 from wproj.formats.positional import open_regular, read_at
 
+Source = str | os.PathLike[str] | Checkpoint
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs"
 _KNOWN = "wproj reads safetensors, HDF5 and .keras files"

@@ -64,9 +64,8 @@ class Place:
 
     def beneath(self, tile: Tile) -> Stored:
         """What stands where the vectors of a tile are not stored now, in the tile's shape."""
-        return (self.read if self.fresh else self.written)(tile.start, tile.stop).reshape(
-            tile.shape
-        )
+        read = self.read if self.fresh else self.written
+        return read(tile.start, tile.stop).reshape(tile.shape)
 
 
 @dataclass(frozen=True, slots=True)

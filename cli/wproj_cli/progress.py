@@ -14,7 +14,8 @@ _PATIENCE = 0.5
 
 def track(reports: Iterator[wproj.TensorReport], total: int) -> Iterator[wproj.TensorReport]:
     """Passes the reports on, and shows how many of `total` bytes are done."""
-    if not sys.stderr.isatty():  # Not Rich's own test: CI systems force it to animate logs.
+    # Not Rich's own test: CI systems force it to animate logs.
+    if sys.stderr is None or not sys.stderr.isatty():
         yield from reports
         return
     start, done = time.monotonic(), 0

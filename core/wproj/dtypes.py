@@ -116,7 +116,7 @@ def nearest(values: Float64, dtype: np.dtype[Any]) -> Stored:
 def toward_zero(values: Float64, dtype: np.dtype[Any]) -> Stored:
     """`values` rounded to the number of `dtype` that is nearest among those not larger in size."""
     largest = grid(dtype).largest
-    stored = nearest(np.clip(values, -largest, largest), dtype)
+    stored = nearest(np.asarray(np.clip(values, -largest, largest)), dtype)
     too_far = np.abs(to_float64(stored)) > np.abs(values)
     stored[too_far] = np.nextafter(stored[too_far], np.zeros((), dtype))
     return stored

@@ -168,6 +168,7 @@ def _item(
         else:
             target = after(item.entry)
         project_tensor(item.entry.shape, item.steps, source, target, numerics)
+        target.flush()
         measures = measure_tensor(item.entry.shape, item.axis, item.steps, source, target)
     return projected_report(item, measures)
 

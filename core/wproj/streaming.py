@@ -79,6 +79,9 @@ class Scratch:
     def __exit__(self, *_error: object) -> None:
         self._file.close()
 
+    def flush(self) -> None:
+        """Has nobody to hand anything to."""
+
     def fill(self, read: Read, size: int) -> None:
         """Takes over all `size` entries."""
         for start in range(0, size, TILE):

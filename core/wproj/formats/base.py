@@ -66,6 +66,9 @@ class Store(Protocol):
     def write(self, start: int, values: Stored) -> None:
         """Stores `values` from entry `start` on."""
 
+    def flush(self) -> None:
+        """Hands what was stored to the operating system."""
+
 
 Stores = Callable[[TensorEntry], Store]
 

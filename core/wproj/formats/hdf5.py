@@ -135,6 +135,15 @@ class _DatasetStore:
             self.dataset[slab] = part.reshape(shape)
             done += part.size
 
+    def flush(self) -> None:
+        """Lets HDF5 compress and write what it holds.
+
+        Without it HDF5 would when the dataset is deleted, where Python drops any exception, Ctrl-C
+        among them.
+        """
+        if self.dataset.file.mode != "r":
+            self.dataset.flush()
+
 
 def slabs(shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[slice, ...]]:
     """The boxes that together hold the entries `start` to `stop` of a C-ordered array, in order.

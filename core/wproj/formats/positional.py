@@ -98,6 +98,9 @@ class ExtentStore:
         offset = self.extent.offset + start * self.stored.itemsize
         write_at(self.descriptor, offset, data.data)
 
+    def flush(self) -> None:
+        """Has nothing left to hand on."""
+
 
 def _pread(descriptor: int, count: int, offset: int) -> bytes:
     if hasattr(os, "pread"):

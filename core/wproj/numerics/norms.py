@@ -194,7 +194,7 @@ def exactly_summable(unit: Unit, read: Read, norms: Float64) -> NDArray[np.bool_
     Holds where all entries are multiples of one power of two, so large that the sum of squares of
     a vector of this norm stays below 2**53 of its squares.
     """
-    quantum = np.ldexp(1.0, np.frexp(norms)[1] - 26)
+    quantum = np.broadcast_to(np.ldexp(1.0, np.frexp(norms)[1] - 26), unit.shape)
     exact = np.ones(unit.shape, np.bool_)
     for tile in unit.tiles:
         values = to_float64(read(tile.start, tile.stop)).reshape(tile.shape)

@@ -25,15 +25,13 @@ def select(pattern: str, entries: Sequence[TensorEntry]) -> list[TensorEntry]:
         RuleSyntaxError: The pattern cannot be read.
     """
     plain = pattern.removeprefix("/")
+    exact = [entry for entry in entries if entry.name == plain]
+    exact = exact or [entry for entry in entries if plain in paths(entry)]
+    if exact:
+        return exact
     matches = matcher(pattern)
-    named = [entry for entry in entries if entry.name == plain]
-    stored = [entry for entry in entries if plain in paths(entry)]
-    return (
-        named
-        or stored
-        or [entry for entry in entries if matches(entry.name)]
-        or [entry for entry in entries if any(map(matches, paths(entry)))]
-    )
+    named = [entry for entry in entries if matches(entry.name)]
+    return named or [entry for entry in entries if any(map(matches, paths(entry)))]
 
 
 def select_any(patterns: Sequence[str], checkpoint: Checkpoint) -> list[TensorEntry]:

@@ -103,6 +103,8 @@ def parse_steps(spec: str, settings: Mapping[str, str]) -> tuple[Constraint, ...
         if not takers:
             raise RequestError(f"constraint {spec!r} takes no parameter {key!r}")
         for i in takers:
+            if key in configs[i]:
+                raise RequestError(f"constraint {spec!r} is given {key!r} twice")
             configs[i][key] = _value(text)
     return tuple(build(cls, config) for cls, config in zip(classes, configs, strict=True))
 

@@ -51,9 +51,12 @@ class Violations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Distance(msgspec.Struct, frozen=True, kw_only=True):
-    """Euclidean distance between the tensor before and after; relative to its norm before."""
+    """Euclidean distance between the tensor before and after; relative to its norm before.
 
-    absolute: float
+    None where it is beyond float64, or the norm is 0.
+    """
+
+    absolute: float | None
     relative: float | None
 
 

@@ -223,9 +223,9 @@ class _Change:
         if not different.any():
             return
         self.entries += int(different.sum())
-        self.squares += float(
-            np.square(to_float64(new)[different] - to_float64(old)[different]).sum()
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = to_float64(new)[different] - to_float64(old)[different]
+            self.squares += float(np.square(moved).sum())
         changed[tile.index] |= different.reshape(tile.shape).any(axis=tile.axes, keepdims=True)
 
 
@@ -262,10 +262,12 @@ def _summary(norms: Float64) -> NormSummary:
     measured = norms[np.isfinite(norms)]
     if not measured.size:
         return NormSummary(min=None, mean=None, p50=None, p99=None, max=None)
-    p50, p99 = np.quantile(measured, [0.5, 0.99])
+    # Scaled by a power of two, lest sums of 1e308 overflow.
+    shift = max(0, int(np.frexp(measured.max())[1]) - 512)
+    p50, p99 = np.ldexp(np.quantile(np.ldexp(measured, -shift), [0.5, 0.99]), shift)
     return NormSummary(
         min=float(measured.min()),
-        mean=_finite(measured.mean()),
+        mean=float(np.ldexp(np.ldexp(measured, -shift).mean(), shift)),
         p50=float(p50),
         p99=float(p99),
         max=float(measured.max()),
@@ -289,9 +291,9 @@ def _histogram(norms: Float64) -> Histogram | None:
 def _distance(norms: Float64, squares: float) -> Distance:
     with np.errstate(over="ignore"):
         whole = float(np.sqrt(np.nansum(np.square(norms))))
-    absolute = math.sqrt(squares)
-    relative = absolute / whole if whole and math.isfinite(absolute / whole) else None
-    return Distance(absolute=absolute, relative=relative)
+    absolute = math.sqrt(squares) if math.isfinite(squares) else math.inf
+    relative = absolute / whole if whole else math.nan
+    return Distance(absolute=_finite(absolute), relative=_finite(relative))
 
 
 def _finite(value: float) -> float | None:

@@ -73,35 +73,30 @@ class Hdf5Checkpoint(Checkpoint):
                 if entry.extent is not None and entry.stored is not None:
                     return ExtentStore(descriptor, entry.extent, entry.stored)
                 if file is None:
-                    if writable:
-                        stack.enter_context(_reserved(descriptor, self.entries))
                     file = stack.enter_context(_open(path, "r+" if writable else "r"))
+                if writable:
+                    _reserve(descriptor, entry.nbytes)
                 return _DatasetStore(file[entry.path], entry)
 
             yield store
             if writable and file is not None:
                 file.flush()  # h5py does not tell of what fails while it closes.
+                os.ftruncate(descriptor, file.id.get_filesize())
 
 
-@contextmanager
-def _reserved(descriptor: int, entries: Sequence[TensorEntry]) -> Iterator[None]:
-    """Reserves the room that HDF5 may need, as it does not survive a disk that fills up.
+def _reserve(descriptor: int, nbytes: int) -> None:
+    """Makes room at the end of the file, as HDF5 does not survive a disk that fills up.
 
-    Rewritten chunks may go to the end of the file. HDF5 cuts off what it does not use, if it
-    writes at all.
+    Rewritten chunks may go there. What is not needed is cut off in the end.
     """
-    size = os.fstat(descriptor).st_size
-    room = sum(entry.nbytes for entry in entries if entry.extent is None) + (1 << 16)
-    if hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(descriptor, size, room + room // 64)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
-    full = os.fstat(descriptor).st_size
-    yield
-    if os.fstat(descriptor).st_size == full:
-        os.ftruncate(descriptor, size)
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        room = nbytes + nbytes // 64 + (1 << 16)
+        os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, room)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,8 @@ from wproj.numerics.norms import Bounds, Norms, SquareSum, exactly_summable
 from wproj.numerics.vectors import Read, Tile, Unit, Write
 
 _ATTEMPTS = 10
-# Vectors that are repaired at once: 16 MiB of float64.
-_GATHERED = 1 << 21
+# Entries that are repaired at once, 16 MiB of float64, and how often that is done for a unit.
+_GATHERED, _BATCHES = 1 << 21, 16
 # Factors that float64 multiplies by without a second thought.
 _FACTORS = 2.0**-900, 2.0**900
 
@@ -124,7 +124,7 @@ def rescale_into(unit: Unit, place: Place, scaling: Scaling, goal: Float64, boun
         after = _store(unit, place, scaling, aim, todo, rounding)
         place = replace(place, everything=False, fresh=False)
         todo = _misses(unit, place, after, bounds, todo)
-        if attempt == 0 and not (bounds.wide or bounds.thin) and _fits(unit, todo, bounds):
+        if attempt == 0 and not (bounds.wide or bounds.thin):
             todo = _repair(unit, place, scaling, todo, bounds)
         if not todo.any():
             return
@@ -134,53 +134,65 @@ def rescale_into(unit: Unit, place: Place, scaling: Scaling, goal: Float64, boun
             aim = np.where(todo, at_the_bounds(goal >= bounds.upper, bounds), aim)
 
 
-def _fits(unit: Unit, todo: Mask, bounds: Bounds) -> bool:
-    """Whether the vectors to repair are few enough to be held in memory."""
-    return len(unit.tiles) == 1 or int(todo.sum()) * bounds.length <= _GATHERED
-
-
 def _repair(unit: Unit, place: Place, scaling: Scaling, todo: Mask, bounds: Bounds) -> Mask:
-    """Rounds some entries of the vectors of `todo` the other way; returns what is still outside."""
-    count = int(todo.sum())
-    if not count:
-        return todo
-    high = scaling.norms.value >= bounds.lower
-    aim = at_the_bounds(high, bounds)
-    rows = np.empty((count, bounds.length))
-    filled = np.zeros(unit.shape, np.intp)
+    """Rounds some entries of the vectors of `todo` the other way; returns what is still outside.
+
+    Batch by batch, each in memory. Vectors that are too long for that are left, and those that
+    remain after as many batches as are worth a pass over the unit.
+    """
     number = np.cumsum(todo).reshape(unit.shape) - 1
-    dtype: np.dtype[Any] | None = None
-    for tile, where in _columns(unit, todo):
-        stored = place.read(tile.start, tile.stop)
-        dtype = stored.dtype
-        values = to_float64(stored).reshape(tile.shape)
-        part = _as_rows(scaling.scale(values, tile, aim), tile)[where]
-        begin = int(filled[tile.index].flat[np.flatnonzero(where)[0]])
-        rows[number[tile.index].reshape(-1)[where], begin : begin + part.shape[1]] = part
-        filled[tile.index] += part.shape[1]
-    if dtype is None:
-        return todo
+    size = _GATHERED // bounds.length
+    left = todo.copy()
+    for batch in range(min(_BATCHES, -(-int(todo.sum()) // size)) if size else 0):
+        part = todo & (number // size == batch)
+        left &= ~part
+        left |= _repair_batch(unit, place, scaling, part, bounds)
+    return left
+
+
+def _repair_batch(unit: Unit, place: Place, scaling: Scaling, todo: Mask, bounds: Bounds) -> Mask:
+    high = scaling.norms.value >= bounds.lower
+    rows, dtype = _gather(unit, place, scaling, todo, at_the_bounds(high, bounds))
     down = high[todo]
     result = np.empty(rows.shape, dtype)
     result[down] = inward(rows[down], top(bounds), dtype)
     result[~down] = outward(rows[~down], bottom(bounds), dtype)
-    _scatter(unit, place, todo, number, result)
+    _scatter(unit, place, todo, result)
     after = np.full(unit.shape, np.nan)
     after[todo] = np.sqrt(np.square(to_float64(result)).sum(axis=1))
     return _misses(unit, place, after, bounds, todo)
 
 
-def _scatter(
-    unit: Unit, place: Place, todo: Mask, number: NDArray[np.intp], result: Stored
-) -> None:
-    """Writes the rows of `result` where the vectors of `todo` are."""
-    filled = np.zeros(unit.shape, np.intp)
+def _gather(
+    unit: Unit, place: Place, scaling: Scaling, todo: Mask, aim: Float64
+) -> tuple[Float64, np.dtype[Any]]:
+    """The vectors of `todo` as rows, scaled to the norm `aim`, and the dtype they are stored as."""
+    number = np.cumsum(todo).reshape(unit.shape) - 1
+    rows = np.empty((int(todo.sum()), unit.entries // todo.size))
+    done = np.zeros(len(rows), np.intp)
+    dtype = np.dtype(np.float64)
     for tile, where in _columns(unit, todo):
-        stored = place.written(tile.start, tile.stop).reshape(tile.shape).copy()
-        rows = _as_rows(stored, tile).copy()
-        begin = int(filled[tile.index].flat[np.flatnonzero(where)[0]])
-        rows[where] = result[number[tile.index].reshape(-1)[where], begin : begin + rows.shape[1]]
-        filled[tile.index] += rows.shape[1]
+        stored = place.read(tile.start, tile.stop)
+        dtype = stored.dtype
+        values = scaling.scale(to_float64(stored).reshape(tile.shape), tile, aim)
+        numbers = number[tile.index].reshape(-1)[where]
+        begin = int(done[numbers[0]])  # The vectors of a tile have come equally far.
+        part = _as_rows(values, tile)[where]
+        rows[numbers, begin : begin + part.shape[1]] = part
+        done[numbers] += part.shape[1]
+    return rows, dtype
+
+
+def _scatter(unit: Unit, place: Place, todo: Mask, result: Stored) -> None:
+    """Writes the rows of `result` where the vectors of `todo` are."""
+    number = np.cumsum(todo).reshape(unit.shape) - 1
+    done = np.zeros(len(result), np.intp)
+    for tile, where in _columns(unit, todo):
+        numbers = number[tile.index].reshape(-1)[where]
+        begin = int(done[numbers[0]])
+        rows = _as_rows(place.written(tile.start, tile.stop).reshape(tile.shape), tile).copy()
+        rows[where] = result[numbers, begin : begin + rows.shape[1]]
+        done[numbers] += rows.shape[1]
         place.write(tile.start, _from_rows(rows, tile).reshape(-1))
 
 

@@ -59,6 +59,11 @@ class Unit:
     shape: tuple[int, ...]
     index: Index
 
+    @property
+    def entries(self) -> int:
+        """The number of entries of all its vectors."""
+        return self.tiles[-1].stop - self.tiles[0].start
+
 
 @dataclass(frozen=True, slots=True)
 class Vectors:

@@ -1,0 +1,71 @@
+"""The commands in README.md print what README.md shows."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = ("WPROJ_FORMAT", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+
+
+def transcripts(text):
+    """The pairs of a command line and what follows it, in all console blocks, in order."""
+    found = []
+    for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command = re.match(r"(?:.*\\\n)*.*\n", part).group()
+            found.append((command.rstrip("\n"), part[len(command) :]))
+    return found
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Runs command lines where `sample_weights/` is a copy; one after the other, as a reader."""
+    shutil.copytree(ROOT / "sample_weights", tmp_path / "sample_weights")
+    clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    path = os.pathsep.join([str(Path(sys.executable).parent), clean["PATH"]])
+
+    def run(command):
+        return subprocess.run(
+            ["sh", "-c", command],
+            cwd=tmp_path,
+            env=clean | {"PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_the_commands_of_the_readme_print_what_it_shows(shell):
+    """Every `$ wproj` line of the console blocks, run in order, gives the lines below it."""
+    shown = transcripts((ROOT / "README.md").read_text(encoding="utf-8"))
+    ours = [(command, output) for command, output in shown if command.startswith("wproj ")]
+    printed = [(command, shell(command).stdout) for command, _ in ours]
+
+    assert ours != []
+    assert printed == ours
+
+
+def test_transcripts_are_taken_from_console_blocks_alone():
+    """The extraction itself: commands, continued lines, output, other blocks, several commands."""
+    text = (
+        "```sh\n$ wproj no\n```\n"
+        "```console\n$ wproj ls a \\\n    b\none\n  two\n\nthree\n$ cd x\n$ wproj ls c\n```\n"
+        "between\n```console\n$ wproj ls d\nfour\n```\n"
+    )
+
+    assert transcripts(text) == [
+        ("wproj ls a \\\n    b", "one\n  two\n\nthree\n"),
+        ("cd x", ""),
+        ("wproj ls c", ""),
+        ("wproj ls d", "four\n"),
+    ]

@@ -1,4 +1,4 @@
-"""The commands in README.md print what README.md shows."""
+"""The commands in the documents print what the documents show."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ["README.md", "docs/keras-files.md"]
 SETTINGS = ("WPROJ_FORMAT", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 
@@ -45,9 +46,18 @@ def shell(tmp_path):
     return run
 
 
-def test_the_commands_of_the_readme_print_what_it_shows(shell):
+def test_every_document_with_transcripts_is_tested():
+    """No console block shows what nobody has run."""
+    found = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    with_blocks = [path for path in found if transcripts(path.read_text(encoding="utf-8"))]
+
+    assert sorted(str(path.relative_to(ROOT).as_posix()) for path in with_blocks) == DOCUMENTS
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_commands_of_a_document_print_what_it_shows(shell, document):
     """Every `$ wproj` line of the console blocks, run in order, gives the lines below it."""
-    shown = transcripts((ROOT / "README.md").read_text(encoding="utf-8"))
+    shown = transcripts((ROOT / document).read_text(encoding="utf-8"))
     ours = [(command, output) for command, output in shown if command.startswith("wproj ")]
     printed = [(command, shell(command).stdout) for command, _ in ours]
 

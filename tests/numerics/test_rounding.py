@@ -1,0 +1,306 @@
+"""From float64 into the set as stored: what is written, how near, and what certifies it."""
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from wproj.dtypes import grid, nearest, to_float64
+from wproj.errors import NotRepresentableError
+from wproj.numerics import rounding
+from wproj.numerics.norms import Bounds, margin, measure
+from wproj.numerics.rounding import Place, Scaling, clip, rescale, rescale_into
+from wproj.numerics.vectors import TILE, Unit, Vectors
+
+Array = NDArray[Any]
+
+DTYPES = ("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2")
+SIXTEEN = ("float16", "bfloat16")
+
+
+def dtype_of(name: str) -> np.dtype[Any]:
+    """The NumPy or ml_dtypes dtype of this name."""
+    return np.dtype(getattr(ml_dtypes, name, name))
+
+
+@dataclass
+class Memory:
+    """An array that is read and written as a file would be, and remembers the writes."""
+
+    before: Array
+    after: Array = field(init=False)
+    writes: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Starts with a copy, as projecting a file does."""
+        self.before = np.ascontiguousarray(self.before)
+        self.after = self.before.copy()
+
+    def place(self, *, everything: bool = False) -> Place:
+        """Where the units of this array are read from and written to."""
+        flat, result = self.before.reshape(-1), self.after.reshape(-1)
+
+        def write(start: int, values: Array) -> None:
+            assert values.dtype == self.before.dtype
+            assert values.ndim == 1
+            self.writes.append((start, start + len(values)))
+            result[start : start + len(values)] = values
+
+        return Place(lambda a, b: flat[a:b], write, lambda a, b: result[a:b], everything)
+
+    def units(self, axis: int | None, tile: int = TILE) -> list[Unit]:
+        """The units of this array."""
+        return list(Vectors.of(self.before.shape, axis).units(tile))
+
+
+def into(w: Array, axis: int, lower: float, upper: float, tile: int = TILE) -> Memory:
+    """Rescales what is outside of the bounds, as a radial constraint does."""
+    memory = Memory(w)
+    bounds = Bounds.of(lower, upper, Vectors.of(w.shape, axis).length, memory.before.dtype)
+    for unit in memory.units(axis, tile):
+        norms = measure(unit, memory.place().read)
+        moving = ~bounds.contain(norms.value) & (norms.value > 0)
+        if moving.any():
+            goal = np.clip(norms.value, lower, upper)
+            rescale_into(unit, memory.place(), Scaling(norms, moving), goal, bounds)
+    return memory
+
+
+def norms_in_random_orders(w: Array, axis: int) -> Array:
+    """Norms of the vectors along `axis`, their squares added one by one in twenty random orders."""
+    squares = np.square(np.moveaxis(w, axis, 0).astype(np.float64)).reshape(w.shape[axis], -1)
+    rng = np.random.default_rng(0)
+    sums = [np.cumsum(rng.permutation(squares, axis=0), axis=0)[-1] for _ in range(20)]
+    return np.sqrt(np.stack(sums))
+
+
+# Scaling
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rescaling_rounds_the_exact_product_once(dtype):
+    """Entries times goal / (epsilon + norm), in rational arithmetic, rounded to nearest."""
+    w = np.array([3.0, -4.0, 0.0, -0.0, 0.25]).astype(dtype_of(dtype))
+    memory = Memory(w)
+    (unit,) = memory.units(0)
+    norms = measure(unit, memory.place().read)
+    rescale(unit, memory.place(), Scaling(norms, np.array([True]), 0.5), np.array([1.5]))
+    factor = Fraction(3, 2) / (Fraction(float(norms.value[0])) + Fraction(1, 2))
+    expected = np.array([float(Fraction(x) * factor) for x in to_float64(w).tolist()])
+    stored = to_float64(memory.after)
+
+    np.testing.assert_allclose(stored, to_float64(nearest(expected, w.dtype)), rtol=4e-16)
+    assert np.signbit(stored).tolist() == [False, True, False, True, False]
+
+
+def test_a_vector_of_norm_zero_stays_as_it_is():
+    """No factor leads from zero to another norm."""
+    memory = Memory(np.array([[0.0, 3.0], [-0.0, 4.0]], np.float32))
+    (unit,) = memory.units(0)
+    norms = measure(unit, memory.place().read)
+    rescale(unit, memory.place(), Scaling(norms, np.array([[True, True]])), np.array([[1.0, 1.0]]))
+
+    assert memory.after[:, 0].tobytes() == memory.before[:, 0].tobytes()
+    assert memory.after[:, 1].tolist() == [np.float32(0.6), np.float32(0.8)]
+
+
+def test_vectors_that_do_not_move_keep_their_bytes():
+    """Only those of `moving` are scaled."""
+    memory = Memory(np.array([[3.0, 3.0], [4.0, 4.0]], np.float32))
+    (unit,) = memory.units(0)
+    norms = measure(unit, memory.place().read)
+    rescale(unit, memory.place(), Scaling(norms, np.array([[False, True]])), np.array([[1.0, 1.0]]))
+
+    assert memory.after[:, 0].tolist() == [3.0, 4.0]
+    assert memory.after[:, 1].tolist() == [np.float32(0.6), np.float32(0.8)]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float8_e4m3fn"])
+def test_a_result_beyond_the_largest_number_is_refused(dtype):
+    """Nothing infinite is stored; the sentence names the dtype and its largest number."""
+    memory = Memory(np.array([1.0, 0.5]).astype(dtype_of(dtype)))
+    (unit,) = memory.units(0)
+    norms = measure(unit, memory.place().read)
+    largest = grid(memory.before.dtype).largest
+    sentence = f"the result is beyond {largest:g}, the largest finite {dtype}"
+
+    with pytest.raises(NotRepresentableError) as caught:
+        rescale(unit, memory.place(), Scaling(norms, np.array([True])), np.array([3 * largest]))
+    assert str(caught.value) == sentence
+    assert memory.writes == []
+    assert caught.value.hint == "lower the bound, or convert the tensor to a wider dtype first"
+
+
+# What is written
+
+
+def test_only_tiles_with_a_vector_that_moves_are_written():
+    """Where nothing changes nothing is written."""
+    w = np.full((6, 4), 0.1, np.float32)
+    w[2] = 5.0
+    memory = into(w, 1, 0.0, 2.0, tile=8)
+
+    assert set(memory.writes) == {(8, 16)}
+    assert memory.after[[0, 1, 3, 4, 5]].tobytes() == w[[0, 1, 3, 4, 5]].tobytes()
+
+
+def test_columns_across_tiles_are_written_in_every_tile():
+    """A vector that spans the tiles of a unit is stored in all of them."""
+    w = np.full((6, 4), 3.0, np.float32)
+    memory = into(w, 0, 0.0, 2.0, tile=8)
+
+    assert set(memory.writes) == {(0, 8), (8, 16), (16, 24)}
+    assert (np.sqrt(np.square(memory.after.astype(np.float64)).sum(axis=0)) <= 2.0).all()
+
+
+def test_a_place_that_wants_everything_gets_every_tile():
+    """An intermediate result has to hold what did not change, too."""
+    w = np.full((6, 4), 0.1, np.float32)
+    w[2] = 5.0
+    memory = Memory(w)
+    memory.after[:] = -1
+    for unit in memory.units(1, tile=8):
+        norms = measure(unit, memory.place().read)
+        bounds = Bounds.of(0.0, 2.0, 4, w.dtype)
+        scaling = Scaling(norms, norms.value > 2)
+        goal = np.minimum(norms.value, 2)
+        rescale_into(unit, memory.place(everything=True), scaling, goal, bounds)
+
+    assert {start for start, _ in memory.writes} == {0, 8, 16}
+    assert memory.after[[0, 1, 3, 4, 5]].tobytes() == w[[0, 1, 3, 4, 5]].tobytes()
+    assert np.sqrt(np.square(memory.after[2].astype(np.float64)).sum()) <= 2.0
+
+
+# Certified
+
+
+@pytest.mark.parametrize("tile", [64, 1000, TILE])
+@pytest.mark.parametrize(("lower", "upper"), [(0.0, 2.0), (0.0, 0.1), (3.0, math.inf), (0.3, 0.31)])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_what_is_stored_is_inside_in_any_order_of_summation(dtype, lower, upper, tile):
+    """Twenty random orders agree that the stored norms are within the bounds, however tiled."""
+    rng = np.random.default_rng(1)
+    w = (rng.standard_normal((50, 60)) * rng.uniform(0.01, 3, 60)).astype(dtype_of(dtype))
+    for axis in (0, 1):
+        norms = norms_in_random_orders(into(w, axis, lower, upper, tile).after, axis)
+
+        assert (norms <= upper).all()
+        assert (norms >= lower).all()
+
+
+@pytest.mark.parametrize("gathered", [0, 1 << 21])
+@pytest.mark.parametrize("tile", [1, 17, 64, TILE])
+@pytest.mark.parametrize(("shape", "axis"), [((40, 30), 0), ((30, 40), 1), ((5, 40, 7), 1)])
+@pytest.mark.parametrize(("lower", "upper"), [(0.0, 2.0), (3.0, math.inf)])
+@pytest.mark.parametrize("dtype", SIXTEEN)
+def test_every_entry_is_next_to_its_exact_value_however_tiled(
+    dtype, lower, upper, shape, axis, tile, gathered, monkeypatch
+):
+    """Repairs end up at the entries that they were made for, in whichever tile those are."""
+    monkeypatch.setattr(rounding, "_GATHERED", gathered)
+    rng = np.random.default_rng(7)
+    w = (rng.standard_normal(shape) * rng.choice([0.1, 0.5, 3.0, 9.0], shape[1:])).astype(
+        dtype_of(dtype)
+    )
+    values = to_float64(w)
+    norms = np.sqrt(np.square(values).sum(axis=axis, keepdims=True))
+    exact = values * (np.clip(norms, lower, upper) / norms)
+    memory = into(w, axis, lower, upper, tile)
+    measured = norms_in_random_orders(memory.after, axis)
+    ulp = 2.5 * grid(w.dtype).unit_roundoff * np.abs(exact) + grid(w.dtype).tiny
+
+    assert (np.abs(to_float64(memory.after) - exact) <= ulp).all()
+    assert (measured <= upper).all()
+    assert (measured >= lower).all()
+
+
+@pytest.mark.parametrize("dtype", SIXTEEN)
+def test_norms_in_the_margin_are_accepted_only_where_squares_add_up_exactly(dtype):
+    """Whatever ends closer to the bound than the margin is inside in rational arithmetic."""
+    rng = np.random.default_rng(2)
+    w = (rng.integers(-12, 13, (5, 4000)) / 4).astype(dtype_of(dtype))
+    after = into(w, 0, 0.0, 1.0).after
+    squares = [sum(Fraction(float(x)) ** 2 for x in column) for column in after.T.astype(float)]
+    edge = Fraction(1 - margin(5)) ** 2
+
+    assert sum(edge < square for square in squares) > 10
+    assert all(square <= 1 for square in squares)
+
+
+def test_rounding_to_nearest_alone_would_leave_many_outside():
+    """The certificate is needed: without it, more than a quarter of all vectors are outside."""
+    rng = np.random.default_rng(3)
+    w = rng.standard_normal((100, 1000)) * 3
+    stored = nearest(w / np.sqrt(np.square(w).sum(axis=0)) * 2.0, dtype_of("bfloat16"))
+    outside = (norms_in_random_orders(stored, 0) > 2.0).any(axis=0)
+
+    assert outside.mean() > 0.25
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3, 10])
+@pytest.mark.parametrize(("lower", "upper"), [(0.0, 2.0), (0.0, 0.1), (3.0, math.inf)])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_rounding_toward_the_inside_is_enough_where_deeper_aims_are_not(
+    dtype, lower, upper, attempts, monkeypatch
+):
+    """The last attempt rounds toward zero or away from it, and leaves nothing outside."""
+    monkeypatch.setattr(rounding, "_ATTEMPTS", attempts)
+    monkeypatch.setattr(rounding, "_GATHERED", 0)
+    rng = np.random.default_rng(4)
+    w = (rng.standard_normal((50, 300)) * rng.uniform(0.01, 3, 300)).astype(dtype_of(dtype))
+    norms = norms_in_random_orders(into(w, 0, lower, upper, tile=64).after, 0)
+
+    assert (norms <= upper).all()
+    assert (norms >= lower).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("length", [1, 2, 9, 400])
+def test_a_sphere_is_met_by_rounding_to_nearest(dtype, length):
+    """On a sphere the result is the exact product rounded to nearest, and within the slack."""
+    rng = np.random.default_rng(5)
+    w = (rng.standard_normal((length, 40)) * 3).astype(dtype_of(dtype))
+    memory = into(w, 0, 1.0, 1.0)
+    bounds = Bounds.of(1.0, 1.0, length, memory.before.dtype)
+    (unit,) = memory.units(0)
+
+    assert bounds.contain(measure(unit, memory.place().written).value).all()
+
+
+# Clipping
+
+
+def test_clipping_leaves_what_is_inside_and_what_is_not_finite():
+    """-0.0, NaN and infinities keep their bytes; the others become what `inside` says."""
+    w = np.array([-1.0, -0.0, 2.0, math.nan, -math.inf, math.inf, -3.0], np.float32)
+    memory = Memory(w)
+    (unit,) = Vectors.of(w.shape, ()).units()
+    clip(unit.tiles[0], memory.place(), lambda values: np.maximum(values, 0.0))
+
+    assert memory.after[[0, 6]].tobytes() == bytes(8)
+    assert memory.after[1:6].tobytes() == w[1:6].tobytes()
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_clipping_writes_a_tile_without_a_change_only_on_demand(everything):
+    """What is inside already is written only for an intermediate result."""
+    memory = Memory(np.array([1.0, 2.0], np.float32))
+    (unit,) = Vectors.of((2,), ()).units()
+    clip(unit.tiles[0], memory.place(everything=everything), lambda values: np.maximum(values, 0.0))
+
+    assert memory.writes == ([(0, 2)] if everything else [])
+
+
+def test_clipping_rounds_to_the_stored_dtype():
+    """A value that the dtype does not hold is stored as the nearest one."""
+    memory = Memory(np.array([5.0, 0.05]).astype(ml_dtypes.bfloat16))
+    (unit,) = Vectors.of((2,), ()).units()
+    clip(unit.tiles[0], memory.place(), lambda values: np.minimum(values, 0.1))
+
+    assert float(memory.after[0]) == float(ml_dtypes.bfloat16(0.1))
+    assert memory.after[1] == memory.before[1]

@@ -12,7 +12,8 @@ from types import FrameType
 import wproj
 
 # Exit codes, as documented in docs/cli.md.
-REQUEST, INPUT, INTERRUPTED, TERMINATED, PIPE_CLOSED = 2, 3, 130, 143, 141
+REQUEST, INPUT = 2, 3
+TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     debug = "--debug" in words
     _occupy_standard_streams()
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in TERMINATING:
+        signal.signal(number, _terminate)
     _never_fail_on_glyphs()
     try:
         return _run([word for word in words if word != "--debug"])
@@ -65,9 +67,9 @@ def _explain(error: Exception) -> int:
     return INPUT
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    """Turns SIGTERM into an exception, so that unfinished files are removed."""
-    raise SystemExit(TERMINATED)
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """Turns SIGTERM and a hang-up into an exception, so that unfinished files are removed."""
+    raise SystemExit(128 + number)
 
 
 def _occupy_standard_streams() -> None:

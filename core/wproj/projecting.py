@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from wproj.constraints.base import Constraint, NonFinite, Numerics, NumericsMode
+from wproj.errors import FileError, WriteError
 from wproj.formats.atomic import Draft, check_target, draft
 from wproj.formats.base import Checkpoint, Layout, Store, Stores, TensorEntry
 from wproj.formats.opening import Source, open_checkpoint
@@ -137,7 +138,23 @@ def _write(
 ) -> Iterator[TensorReport]:
     with draft(plan.checkpoint.path, target, overwrite=overwrite) as copy:
         changed = yield from _write_copy(plan, copy, numerics)
+        if changed:
+            _check_copy(plan.checkpoint, copy.path, target)
         copy.keep = changed or not in_place
+
+
+def _check_copy(checkpoint: Checkpoint, copy: Path, target: Path) -> None:
+    """Opens the finished copy afresh: it has to hold the same tensors, if with other values.
+
+    Raises:
+        WriteError: It does not.
+    """
+    try:
+        found = [(e.path, e.shape, e.dtype, e.nbytes) for e in open_checkpoint(copy).entries]
+    except FileError as error:
+        raise WriteError(str(target), f"the copy is damaged: {error}") from error
+    if found != [(e.path, e.shape, e.dtype, e.nbytes) for e in checkpoint.entries]:
+        raise WriteError(str(target), "the copy does not hold the tensors of the original")
 
 
 def _write_copy(plan: Plan, copy: Draft, numerics: Numerics) -> Generator[TensorReport, None, bool]:

@@ -1,5 +1,6 @@
 """A target is replaced whole or not at all, and nothing but a regular file ever is."""
 
+import dataclasses
 import errno
 import os
 import stat
@@ -423,3 +424,16 @@ def test_an_existing_target_needs_consent(source, tmp_path):
         check_target(source, tmp_path / "target", overwrite=False, in_place=False)
     assert "--force" in caught.value.hint
     check_target(source, tmp_path / "target", overwrite=True, in_place=False)
+
+
+def test_a_copy_that_lost_a_tensor_never_becomes_the_target(source, tmp_path, monkeypatch):
+    """The finished copy is opened afresh, and held against the original."""
+    target = tmp_path / "target"
+    emptied = dataclasses.replace(wproj.open_checkpoint(source), entries=())
+    reports = wproj.project(source, target, RULE)
+    monkeypatch.setattr("wproj.projecting.open_checkpoint", lambda _path: emptied)
+
+    with pytest.raises(WriteError, match="does not hold the tensors"):
+        list(reports)
+    assert not target.exists()
+    assert not list(tmp_path.glob(".*.wproj-tmp"))

@@ -180,7 +180,9 @@ def await_draft(process, folder):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["Ctrl-C", "SIGTERM", "hang-up"],
 )
 @pytest.mark.parametrize(
     ("in_place", "delay"), [(False, 0), (True, 0.15)], ids=["-o", "--in-place"]

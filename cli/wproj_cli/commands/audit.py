@@ -54,7 +54,7 @@ def audit(
                 left_out = exclude or ()
                 plan = wproj.plan_declared(file, config=config, custom=classes, exclude=left_out)
             else:
-                axes = wproj.parse_axes(axis or "all")
+                axes = wproj.parse_axes("all" if axis is None else axis)
                 checkpoint = wproj.open_checkpoint(file, config)
                 plan = wproj.audit_plan(checkpoint, match or (), exclude or (), axes, layout)
             outcome.opened(plan.checkpoint)

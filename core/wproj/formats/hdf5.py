@@ -24,7 +24,7 @@ from wproj.formats.keras_names import ConfigError, name_entries, parse_config
 from wproj.formats.positional import ExtentStore, open_regular
 
 # One band of chunks across a wide matrix has to stay decompressed while its rows go by.
-_CHUNK_CACHE = 32 << 20
+_CHUNK_CACHE = 64 << 20
 _CHUNK_SLOTS = 10_007
 
 # What h5py raises on files that are damaged or that need a missing filter.

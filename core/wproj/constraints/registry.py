@@ -8,12 +8,16 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wproj.constraints.base import Constraint
 from wproj.constraints.keras import MaxNorm, MinMaxNorm, NonNeg, UnitNorm
 from wproj.errors import ConstraintLoadError, RequestError, UnknownConstraintError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 ALL: dict[str, type[Constraint]] = {
     "max_norm": MaxNorm,
@@ -154,13 +158,21 @@ def load_constraint(reference: str) -> type[Constraint]:
     return found
 
 
+class _Uncached(SourceFileLoader):
+    """Leaves no compiled file beside the user's."""
+
+    def set_data(self, path: str, data: "ReadableBuffer", *, _mode: int = 0o666) -> None:
+        """Writes nothing."""
+
+
 def _run(module_name: str) -> Any:  # noqa: ANN401 # a module
     if not module_name.endswith(".py"):
         return importlib.import_module(module_name)
     path = Path(module_name)
     if not path.is_file():
         raise FileNotFoundError(f"no file {module_name}")
-    spec = importlib.util.spec_from_file_location(f"wproj_user_{path.stem}", path)
+    name = f"wproj_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Uncached(name, str(path)))
     if spec is None or spec.loader is None:
         raise ImportError(f"{module_name} is not a Python file")
     module = importlib.util.module_from_spec(spec)

@@ -22,9 +22,9 @@ lint: $(VENV)/developing
 unit: $(VENV)/developing
 	$(BIN)/python -m pytest -n auto -m "not slow and not real"
 
-# A million vectors, a two-gibibyte file, the wheel in a clean environment.
+# A million vectors, two-gibibyte files, signals and full disks, the wheel in a clean environment.
 slow: $(VENV)/developing
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 # Real checkpoints by pinned version and digest; skipped with a message without a network.
 real: $(VENV)/developing

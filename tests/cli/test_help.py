@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # Each starts processes of its own, one after the other.
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ROOT / "cli/wproj_cli/commands"
 VERBS = sorted(path.stem for path in COMMANDS.glob("*.py") if path.stem != "__init__")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # Each starts processes of its own, one after the other.
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "docs/keras-files.md"]
 SETTINGS = ("WPROJ_FORMAT", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")

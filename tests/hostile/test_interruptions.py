@@ -12,7 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="limits and signals are POSIX's")
+pytestmark = [
+    pytest.mark.slow,  # Each starts processes of its own, one after the other.
+    pytest.mark.skipif(os.name == "nt", reason="limits and signals are POSIX's"),
+]
 
 WORDS = ("-m", "w", "-c", "max_norm=1", "-a", "0")
 BIG = 300 << 20

@@ -8,7 +8,10 @@ import stat
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="links, FIFOs and modes are POSIX's")
+pytestmark = [
+    pytest.mark.slow,  # Each starts processes of its own, one after the other.
+    pytest.mark.skipif(os.name == "nt", reason="links, FIFOs and modes are POSIX's"),
+]
 
 WORDS = ("-m", "w", "-c", "max_norm=1", "-a", "0")
 

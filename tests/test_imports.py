@@ -25,6 +25,7 @@ FLOORS = {
     "wproj.constraints": 3,
     "wproj.selection": 4,
     "wproj.streaming": 4,
+    "wproj.measuring": 4,
     "wproj.reporting": 4.5,
     "wproj.projecting": 5,
     "wproj.auditing": 5,

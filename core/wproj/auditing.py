@@ -6,13 +6,14 @@ from os import PathLike
 from wproj.constraints.base import Constraint
 from wproj.formats.base import Layout
 from wproj.formats.opening import Source, open_checkpoint
+from wproj.measuring import measure_tensor
 from wproj.report import TensorReport
 from wproj.reporting import audited_report, located, skipped_report
 from wproj.selection.assigning import Skipped
 from wproj.selection.axes import Axes
 from wproj.selection.plan import Plan, make_plan
 from wproj.selection.rules import Rule
-from wproj.streaming import keep_freed_memory, measure_tensor
+from wproj.streaming import keep_freed_memory
 
 
 def audit(

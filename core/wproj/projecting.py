@@ -11,13 +11,14 @@ from wproj.errors import FileError, WriteError
 from wproj.formats.atomic import Draft, check_target, draft
 from wproj.formats.base import Checkpoint, Layout, Store, Stores, TensorEntry
 from wproj.formats.opening import Source, open_checkpoint
+from wproj.measuring import measure_tensor
 from wproj.report import TensorReport
 from wproj.reporting import located, projected_report, skipped_report
 from wproj.selection.assigning import Assignment, Skipped
 from wproj.selection.declared import declared_plan
 from wproj.selection.plan import Plan, make_plan
 from wproj.selection.rules import Rule, parse_rule
-from wproj.streaming import Scratch, keep_freed_memory, measure_tensor, project_tensor
+from wproj.streaming import Scratch, keep_freed_memory, project_tensor
 
 
 def plan(

@@ -10,6 +10,7 @@ import wproj
 from wproj.constraints.base import RadialConstraint
 from wproj.errors import FileError, TensorError, listed, storable
 from wproj.formats.base import Checkpoint, Layout, TensorEntry
+from wproj.measuring import Measures
 from wproj.report import (
     Applied,
     Diagnostic,
@@ -20,7 +21,6 @@ from wproj.report import (
     summarize,
 )
 from wproj.selection.assigning import Assignment
-from wproj.streaming import Measures
 
 
 @contextmanager

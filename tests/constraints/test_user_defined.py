@@ -19,7 +19,7 @@ from wproj import (
 from wproj.constraints import deserialize, get, serialize
 from wproj.constraints.registry import build
 from wproj.errors import ConstraintLoadError, NonFiniteError, RequestError, TensorError
-from wproj.numerics.rounding import Place
+from wproj.numerics.scaling import Place
 
 SOURCE = '''
 import wproj

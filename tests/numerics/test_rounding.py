@@ -14,7 +14,8 @@ from wproj.dtypes import grid, nearest, to_float64
 from wproj.errors import NotRepresentableError
 from wproj.numerics import rounding
 from wproj.numerics.norms import Bounds, margin, measure
-from wproj.numerics.rounding import Place, Scaling, clip, rescale, rescale_into
+from wproj.numerics.rounding import clip, rescale, rescale_into
+from wproj.numerics.scaling import Place, Scaling
 from wproj.numerics.vectors import TILE, Unit, Vectors
 
 Array = NDArray[Any]

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from wproj.dtypes import Float64, Stored, finite, nearest, projectable, to_float64
 from wproj.errors import ConstraintError, NonFiniteError, RequestError, TensorError
 from wproj.numerics.norms import Bounds, count_nonfinite, measure
-from wproj.numerics.rounding import Place, Scaling, clip, rescale, rescale_into
+from wproj.numerics.rounding import clip, rescale, rescale_into
+from wproj.numerics.scaling import Place, Scaling
 from wproj.numerics.vectors import TILE, Unit, Vectors
 
 Axis = int | Sequence[int] | None

@@ -132,7 +132,7 @@ def legacy_name(path: str) -> str:
 def _legacy_role(path: str, known: Mapping[str, Role]) -> Role | None:
     """The role of a variable of a legacy file, whose path is made of names.
 
-    It is the one variable of its kind in the layer, or the one whose layers all are on the path.
+    It is the one variable of its kind in the layer, or the one with most of the layers on the path.
     """
     parts = legacy_name(path).split("/")
     leaf = re.split(r"_(?=[Wb]$)", parts[-1])[-1]
@@ -144,6 +144,8 @@ def _legacy_role(path: str, known: Mapping[str, Role]) -> Role | None:
     ]
     if len(found) > 1:
         found = [role for role in found if _on_the_way(role.name.split("/")[:-1], parts)]
+        deepest = max((role.name.count("/") for role in found), default=0)
+        found = [role for role in found if role.name.count("/") == deepest]
     return found[0] if len(found) == 1 else None
 
 

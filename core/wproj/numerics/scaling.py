@@ -1,0 +1,65 @@
+"""Where a unit of vectors is read and written, and how its vectors are scaled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wproj.dtypes import Float64, Stored
+from wproj.numerics.norms import Norms
+from wproj.numerics.vectors import Read, Tile, Write
+
+# Factors that float64 multiplies by without a second thought.
+_FACTORS = 2.0**-900, 2.0**900
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a unit is read from and written to.
+
+    `read` gives the values before the step, `written` what has been stored so far. `everything`
+    says that tiles without a change have to be written, too; `fresh` that nothing has been yet.
+    """
+
+    read: Read
+    write: Write
+    written: Read
+    everything: bool
+    fresh: bool = True
+
+    def beneath(self, tile: Tile) -> Stored:
+        """What stands where the vectors of a tile are not stored now, in the tile's shape."""
+        read = self.read if self.fresh else self.written
+        return read(tile.start, tile.stop).reshape(tile.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Which vectors of a unit are scaled, and from which norms.
+
+    A vector is multiplied by `goal / (epsilon + norm)`; one of norm zero stays as it is.
+    """
+
+    norms: Norms
+    moving: Mask
+    epsilon: float = 0.0
+
+    def scale(self, values: Float64, tile: Tile, goal: Float64) -> Float64:
+        """A tile's values, scaled; rounded once, to float64."""
+        exponent = self.norms.exponent[tile.index]
+        norm = self.norms.fraction[tile.index] + np.ldexp(self.epsilon, -exponent)
+        goal = goal[tile.index]
+        with np.errstate(all="ignore"):
+            plain = np.where(norm > 0, goal / norm, 0.0)
+            within = (plain > _FACTORS[0]) & (plain < _FACTORS[1])
+            sound = np.all(within | (norm == 0) | (goal == 0))
+            if sound and not exponent.any():
+                return values * plain
+            # A factor beyond float64 is applied in two steps, the second of which is exact.
+            top, up = np.frexp(goal)
+            bottom, down = np.frexp(norm)
+            part = np.where(norm > 0, top / (2 * bottom), 0.0)
+            scaled: Float64 = np.ldexp(np.ldexp(values, -exponent - down) * part, up + 1)
+            return scaled

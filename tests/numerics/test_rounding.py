@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wproj.dtypes import grid, nearest, to_float64
 from wproj.errors import NotRepresentableError
-from wproj.numerics import rounding
+from wproj.numerics import repairing, rounding
 from wproj.numerics.norms import Bounds, margin, measure
 from wproj.numerics.rounding import clip, rescale, rescale_into
 from wproj.numerics.scaling import Place, Scaling
@@ -203,7 +203,7 @@ def test_every_entry_is_next_to_its_exact_value_however_tiled(
     dtype, lower, upper, shape, axis, tile, gathered, monkeypatch
 ):
     """Repairs end up at the entries that they were made for, in whichever tile those are."""
-    monkeypatch.setattr(rounding, "_GATHERED", gathered)
+    monkeypatch.setattr(repairing, "_GATHERED", gathered)
     rng = np.random.default_rng(7)
     w = (rng.standard_normal(shape) * rng.choice([0.1, 0.5, 3.0, 9.0], shape[1:])).astype(
         dtype_of(dtype)
@@ -251,7 +251,7 @@ def test_rounding_toward_the_inside_is_enough_where_deeper_aims_are_not(
 ):
     """The last attempt rounds toward zero or away from it, and leaves nothing outside."""
     monkeypatch.setattr(rounding, "_ATTEMPTS", attempts)
-    monkeypatch.setattr(rounding, "_GATHERED", 0)
+    monkeypatch.setattr(repairing, "_GATHERED", 0)
     rng = np.random.default_rng(4)
     w = (rng.standard_normal((50, 300)) * rng.uniform(0.01, 3, 300)).astype(dtype_of(dtype))
     norms = norms_in_random_orders(into(w, 0, lower, upper, tile=64).after, 0)

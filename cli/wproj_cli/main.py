@@ -12,7 +12,7 @@ from types import FrameType
 import wproj
 
 # Exit codes, as documented in docs/cli.md.
-REQUEST, INPUT = 2, 3
+REQUEST, INPUT, INTERRUPTED = 2, 3, 130
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     from wproj_cli.app import app
-    from wproj_cli.output import PipeClosedError
+    from wproj_cli.output import PipeClosedError, tell
 
     try:
         code = app(words, standalone_mode=False, windows_expand_args=False)
@@ -45,6 +45,8 @@ def _run(words: Sequence[str]) -> int:
         # Python flushes standard output once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return closed.exit_code
+    if code == INTERRUPTED:  # Typer says nothing.
+        tell("error: interrupted")
     return code if isinstance(code, int) else 0
 
 

@@ -233,6 +233,17 @@ def test_norms_in_the_margin_are_accepted_only_where_squares_add_up_exactly(dtyp
     assert all(square <= 1 for square in squares)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_float64_does_not_see_is_not_taken_to_be_inside(dtype, order):
+    """3, 4 and a trace have a norm above 5, though float64 measures 5 in any order."""
+    w = np.array([[6.0, 8.0, 2.0**-29]]).astype(dtype_of(dtype))[:, ::order]
+    after = into(w, 1, 0.0, 5.0).after
+
+    assert sum(Fraction(float(x)) ** 2 for x in after[0]) <= 25
+    assert norms_in_random_orders(after, 1).min() > 5 * (1 - 3 * grid(w.dtype).unit_roundoff)
+
+
 def test_rounding_to_nearest_alone_would_leave_many_outside():
     """The certificate is needed: without it, more than a quarter of all vectors are outside."""
     rng = np.random.default_rng(3)

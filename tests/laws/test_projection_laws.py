@@ -417,6 +417,15 @@ def test_a_vector_at_one_bound_does_not_depend_on_a_vector_at_the_other():
     assert same_bytes(shell(np.stack([vector, neighbor]))[:1], shell(vector[None]))
 
 
+def test_a_huge_neighbor_does_not_change_a_vector():
+    """That another vector has to be measured with a scale does not show in the result."""
+    alone = np.array([[1e150], [1e-300]])
+    beside = np.array([[1e150, 1e200], [1e-300, 0.0]])
+    ball = MaxNorm(1e149, axis=0)
+
+    assert same_bytes(ball(beside)[:, :1], ball(alone))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 def test_a_thousand_neighbors_matter_no_more_than_one(dtype, axis):
@@ -945,6 +954,22 @@ def test_a_bound_at_the_end_of_float64_is_reached_or_refused(least):
     except NotRepresentableError:
         return
     assert out[0] >= least
+
+
+@pytest.mark.parametrize(
+    ("w", "bound", "expected"),
+    [
+        ([1e200, 1e-200], 1e190, [1e190, 1e-210]),
+        ([1e150, 1e-300], 1e149, [1e149, 1e-301]),
+        ([1e-300, 1e-310], 1e-301, [1e-301, 1e-311]),
+        ([1e300, 1.0, 1e-300], 1e298, [1e298, 1e-2, 1e-302]),
+    ],
+)
+def test_entries_far_smaller_than_the_largest_are_scaled_with_it(w, bound, expected):
+    """No entry is lost on the way from one magnitude to another that float64 holds."""
+    out = MaxNorm(bound, axis=0)(np.array(w))
+
+    np.testing.assert_allclose(out, expected, rtol=1e-14, atol=5e-324)
 
 
 def test_float16_vectors_of_large_and_small_norms_keep_their_direction():

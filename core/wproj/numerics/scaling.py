@@ -57,9 +57,13 @@ class Scaling:
             sound = np.all(within | (norm == 0) | (goal == 0))
             if sound and not exponent.any():
                 return values * plain
-            # A factor beyond float64 is applied in two steps, the second of which is exact.
+            # A factor beyond float64 is a part of 1/4 to 1 and an exact power of two, which comes
+            # first where it enlarges, so that neither step loses what the result can hold.
             top, up = np.frexp(goal)
             bottom, down = np.frexp(norm)
             part = np.where(norm > 0, top / (2 * bottom), 0.0)
-            scaled: Float64 = np.ldexp(np.ldexp(values, -exponent - down) * part, up + 1)
+            shift = up + 1 - down - exponent
+            shrunk = np.ldexp(values * part, np.minimum(shift, 0))
+            grown = np.ldexp(values, np.maximum(shift - 2, 0)) * (4 * part)
+            scaled: Float64 = np.where(shift > 2, grown, np.ldexp(shrunk, np.maximum(shift, 0)))
             return scaled

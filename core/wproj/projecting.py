@@ -10,6 +10,7 @@ from wproj.constraints.base import Constraint, NonFinite, Numerics, NumericsMode
 from wproj.errors import FileError, WriteError
 from wproj.formats.atomic import Draft, check_target, draft
 from wproj.formats.base import Checkpoint, Layout, Store, Stores, TensorEntry
+from wproj.formats.folders import check_folder, draft_folder
 from wproj.formats.opening import Source, open_checkpoint
 from wproj.measuring import measure_tensor
 from wproj.report import TensorReport
@@ -122,8 +123,11 @@ def apply(
     """Does what the plan says; see `project`."""
     if target is None:
         return _rehearse(plan, numerics)
-    path = Path(target)
-    check_target(plan.checkpoint.path, path, overwrite=overwrite, in_place=in_place)
+    path, source = Path(target), plan.checkpoint.path
+    if plan.checkpoint.members:
+        check_folder(source, path, in_place=in_place)
+    else:
+        check_target(source, path, overwrite=overwrite, in_place=in_place)
     return _write(plan, path, numerics, overwrite=overwrite or in_place, in_place=in_place)
 
 
@@ -137,10 +141,15 @@ def _rehearse(plan: Plan, numerics: Numerics) -> Iterator[TensorReport]:
 def _write(
     plan: Plan, target: Path, numerics: Numerics, *, overwrite: bool, in_place: bool
 ) -> Iterator[TensorReport]:
-    with draft(plan.checkpoint.path, target, overwrite=overwrite) as copy:
+    checkpoint, members = plan.checkpoint, plan.checkpoint.members
+    with (
+        draft_folder(checkpoint.folder, members, target, in_place=in_place)
+        if members
+        else draft(checkpoint.path, target, overwrite=overwrite)
+    ) as copy:
         changed = yield from _write_copy(plan, copy, numerics)
         if changed:
-            _check_copy(plan.checkpoint, copy.path, target)
+            _check_copy(checkpoint, copy.path, target)
         copy.keep = changed or not in_place
 
 
@@ -151,7 +160,8 @@ def _check_copy(checkpoint: Checkpoint, copy: Path, target: Path) -> None:
         WriteError: It does not.
     """
     try:
-        found = [(e.path, e.shape, e.dtype, e.nbytes) for e in open_checkpoint(copy).entries]
+        again = open_checkpoint(checkpoint.within(copy))
+        found = [(e.path, e.shape, e.dtype, e.nbytes) for e in again.entries]
     except FileError as error:
         raise WriteError(str(target), f"the copy is damaged: {error}") from error
     if found != [(e.path, e.shape, e.dtype, e.nbytes) for e in checkpoint.entries]:

@@ -70,11 +70,14 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 class TensorReport(msgspec.Struct, frozen=True, kw_only=True):
     """One tensor of a checkpoint.
 
-    `layer` is the class of its Keras layer and `declared` the constraint that the layer declares
-    for it, as serialized, where a config tells. `axis` holds the axes summed over, None where every
-    entry is judged by itself; the norms are then those of the whole tensor, and `vectors` counts
-    entries. `zero` counts vectors of norm 0, `unreachable` those of them that a lower bound leaves
-    at zero. `step` says that the constraint moves only part of the way (`rate` below 1).
+    `file` is the shard that holds it, in a checkpoint of several files. `named_by` says where the
+    name comes from in Keras files: `config`, `attribute` (a layer name noted beside the variable)
+    or `path`. `layer` is the class of its Keras layer and `declared` the constraint that the layer
+    declares for it, as serialized, where a config tells. `axis` holds the axes summed over, None
+    where every entry is judged by itself; the norms are then those of the whole tensor, and
+    `vectors` counts entries. `zero` counts vectors of norm 0, `unreachable` those of them that a
+    lower bound leaves at zero. `step` says that the constraint moves only part of the way (`rate`
+    below 1).
     """
 
     name: str
@@ -82,6 +85,8 @@ class TensorReport(msgspec.Struct, frozen=True, kw_only=True):
     shape: list[int]
     dtype: str
     bytes: int
+    file: str | None = None
+    named_by: Literal["config", "attribute", "path"] | None = None
     layer: str | None = None
     declared: str | dict[str, Any] | None = None
     rule: str | None = None

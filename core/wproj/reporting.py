@@ -123,6 +123,8 @@ def _identity(entry: TensorEntry) -> dict[str, Any]:
         "shape": list(entry.shape),
         "dtype": entry.dtype,
         "bytes": entry.nbytes,
+        "file": None if entry.file is None else storable(entry.file),
+        "named_by": entry.named_by,
         "layer": None if entry.layer is None else storable(entry.layer),
         "declared": entry.declared,
     }

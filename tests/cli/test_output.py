@@ -21,7 +21,7 @@ tiny.safetensors: safetensors, torch layout, 3 tensors
 """
 
 LS_LEGACY = """\
-legacy.h5: hdf5, keras layout, 2 tensors
+legacy.h5: hdf5, keras layout, 2 tensors, names from paths
   dtype  shape  bytes  path                  name
   f32    (2)        8  dense/dense/bias:0    dense/bias
   f32    (2,2)     16  dense/dense/kernel:0  dense/kernel

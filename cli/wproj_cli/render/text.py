@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import wproj
@@ -29,7 +30,19 @@ def _headline(report: wproj.Report, file: wproj.FileReport) -> str:
         words.append(f"{report.numerics} numerics")
     if report.command == "project" and file.output is None:
         words.append("nothing written")
+    if report.command == "ls":
+        words.extend(_name_sources(file))
     return f"{path}: {', '.join(words)}"
+
+
+def _name_sources(file: wproj.FileReport) -> list[str]:
+    """Where the names come from, in files of Keras; with counts if from several sources."""
+    counts = Counter(tensor.named_by for tensor in file.tensors if tensor.named_by)
+    told = {"config": "the config", "attribute": "layer names in the file", "path": "paths"}
+    found = [(told[source], counts[source]) for source in told if counts[source]]
+    if len(found) == 1:
+        return [f"names from {found[0][0]}"]
+    return [f"{count} named from {source}" for source, count in found]
 
 
 def _ls(file: wproj.FileReport) -> list[str]:
@@ -107,12 +120,15 @@ def _audit_declared(file: wproj.FileReport) -> list[str]:
 
 
 def _project(file: wproj.FileReport) -> list[str]:
-    head = ["vectors", "outside", "changed", "min", "p50", "max", "", "min", "p50", "max"]
-    rows = [["", "", "", "before", "", "", "", "after", "", "", "", ""], [*head, "moved", "name"]]
+    head = ["vectors", "outside", "changed", "min", "p50", "max", "", "min", "p50", "max", "moved"]
+    above = ["", "", "", "before", "", "", "", "after", "", "", ""]
+    rows = [[*above, "", ""], [*head, "declared", "name"]]
     for tensor in file.tensors:
         name = wproj.printable(tensor.name)
+        declared = _declared(tensor) if tensor.rule == "declared" else ""
         if tensor.norm_before is None or tensor.norm_after is None:
-            rows.append(["-"] * 3 + [""] * 8 + [_remark(name, f"skipped: {tensor.reason}")])
+            remark = _remark(name, f"skipped: {tensor.reason}")
+            rows.append(["-"] * 3 + [""] * 8 + [declared, remark])
             continue
         outside = tensor.violations.before if tensor.violations else None
         rows.append(
@@ -124,9 +140,12 @@ def _project(file: wproj.FileReport) -> list[str]:
                 "->",
                 *_numbers(tensor.norm_after, ("min", "p50", "max")),
                 _moved(tensor),
+                declared,
                 name + ("  [step]" if tensor.step else ""),
             ]
         )
+    if not any(row[11] for row in rows[2:]):
+        rows = [[*row[:11], row[12]] for row in rows]
     return columns(rows, right=set(range(11)))
 
 

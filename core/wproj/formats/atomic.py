@@ -12,6 +12,8 @@ from pathlib import Path
 from wproj.errors import FileError, TargetError, WriteError
 from wproj.formats.positional import copy_all, open_regular
 
+DRAFT = ".wproj-tmp"
+
 
 @dataclass(slots=True)
 class Draft:
@@ -64,9 +66,11 @@ def draft(source: Path, target: Path, *, overwrite: bool) -> Iterator[Draft]:
         WriteError: The system refuses.
         TargetError: Without `overwrite`, the target has appeared in the meantime.
     """
-    path = target.with_name(f".{secrets.token_hex(8)}.wproj-tmp")
+    path = target.with_name(f".{secrets.token_hex(8)}{DRAFT}")
     try:
-        mode = _copy(source, path, target)
+        mode = copy_file(source, path)
+        if target.exists():
+            mode = stat.S_IMODE(target.stat().st_mode)
         result = Draft(path)
         yield result
         if result.keep:
@@ -74,18 +78,23 @@ def draft(source: Path, target: Path, *, overwrite: bool) -> Iterator[Draft]:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise WriteError(str(target), _reason(error)) from error
+        raise WriteError(str(target), reason(error)) from error
     finally:
         with suppress(OSError):
             path.unlink()
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """What the system says of a fault."""
     return error.strerror or str(error)
 
 
-def _copy(source: Path, path: Path, target: Path) -> int:
-    """Copies the source to a new file; returns the mode that the target is to have."""
+def copy_file(source: Path, path: Path) -> int:
+    """Copies the source to a new file, for the owner to write; returns its mode under the umask.
+
+    Raises:
+        FileError: The source cannot be read, or became shorter.
+    """
     reader = open_regular(source)
     try:
         wanted = stat.S_IMODE(os.fstat(reader).st_mode)
@@ -100,7 +109,7 @@ def _copy(source: Path, path: Path, target: Path) -> int:
             os.close(writer)
     finally:
         os.close(reader)
-    return stat.S_IMODE(target.stat().st_mode) if target.exists() else under_umask
+    return under_umask
 
 
 def _replace(path: Path, target: Path, mode: int, *, overwrite: bool) -> None:

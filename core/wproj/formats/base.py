@@ -12,6 +12,7 @@ import numpy as np
 from wproj.dtypes import Kind, Stored
 
 Layout = Literal["keras", "torch", "unknown"]
+NameSource = Literal["config", "attribute", "path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,9 @@ class TensorEntry:
         extent: Where they lie, or None where the format's library has to fetch them.
         aliases: Further paths of the same tensor.
         obstacle: Why its values cannot be projected, or None.
+        file: Which of the checkpoint's files holds it, where there are several.
+        named_by: Where its name comes from, in files of Keras: the model's config, an attribute
+            beside the variable, or the path alone.
         layer: The class of its layer, where a config tells.
         declared: The constraint that its layer declares for it, as serialized, or None.
         incoming: The axes of the weights incident to each hidden unit, where a config tells.
@@ -52,6 +56,8 @@ class TensorEntry:
     extent: Extent | None = None
     aliases: tuple[str, ...] = ()
     obstacle: str | None = None
+    file: str | None = None
+    named_by: NameSource | None = None
     layer: str | None = None
     declared: Any = None
     incoming: tuple[int, ...] | None = None
@@ -75,15 +81,16 @@ Stores = Callable[[TensorEntry], Store]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint(ABC):
-    """A file's tensors, in the order of the file.
+    """The tensors of a file, or of several that belong together, in the order of the files.
 
     Attributes:
-        path: The file.
+        path: The file or folder that it is opened by.
         format: The name of its format.
         layout: Where kernels have their output axis: last (keras), first (torch), or unknown.
         entries: The tensors.
         notes: What a reader should be warned of.
         config: The model's config, where the file has one.
+        members: The files that make it up, relative to `folder`; none for a single file.
     """
 
     path: Path
@@ -92,9 +99,22 @@ class Checkpoint(ABC):
     entries: tuple[TensorEntry, ...]
     notes: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
+    members: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where the members are."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def within(self, copy: Path) -> Path:
+        """What a copy is opened by: a file at `copy`, or a folder there that has the members."""
+        return copy
 
     @abstractmethod
     def stores(
         self, path: Path | None = None, *, writable: bool = False
     ) -> AbstractContextManager[Stores]:
-        """Opens the file, or a copy of it at `path`, and gives access to values by entry."""
+        """Opens the checkpoint, or a copy at `path`, and gives access to values by entry.
+
+        The copy of a checkpoint with members is a folder that has them.
+        """

@@ -8,9 +8,9 @@ import errno
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ import numpy as np
 
 from wproj.dtypes import Kind, Stored, extended, kind_of
 from wproj.errors import FileError, TensorError
-from wproj.formats.base import Checkpoint, Extent, Store, Stores, TensorEntry
-from wproj.formats.keras_names import ConfigError, name_entries, parse_config
+from wproj.formats.base import Extent, Store, Stores, TensorEntry
+from wproj.formats.keras_weights import KerasWeights
 from wproj.formats.positional import ExtentStore, open_regular
 
 # One band of chunks across a wide matrix has to stay decompressed while its rows go by.
@@ -32,32 +32,8 @@ _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hdf5Checkpoint(Checkpoint):
-    """An HDF5 file; `entries` are in the order of the tree, numbers in names counted as such.
-
-    Attributes:
-        labels: The layer names that Keras notes beside variables, by the path of the layer.
-    """
-
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def with_config(self, config: Mapping[str, Any] | None) -> "Hdf5Checkpoint":
-        """The same file with the names that people use, and what the model's config says.
-
-        Raises:
-            ConfigError: The config is not one of Keras.
-        """
-        entries = name_entries(self.entries, self.labels, config)
-        return replace(self, entries=entries, config=config)
-
-    def named_by(self, text: str | bytes | None, where: str) -> "Hdf5Checkpoint":
-        """The same with a config given as JSON; without one, and a note, if that is damaged."""
-        if text is None:
-            return self.with_config(None)
-        try:
-            return self.with_config(parse_config(text))
-        except ConfigError as error:
-            return replace(self.with_config(None), notes=(*self.notes, f"{where} {error}"))
+class Hdf5Checkpoint(KerasWeights):
+    """An HDF5 file; `entries` are in the order of the tree, numbers in names counted as such."""
 
     @contextmanager
     def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:

@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from wproj.errors import FileError
+from wproj.formats.atomic import DRAFT
 from wproj.formats.base import Checkpoint, Stores
 from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
+NO_CONFIG = f"has no {CONFIG} inside, so names come from the weights alone"
 
 _CHUNK = 1 << 20
 # An archive that inflates to more than this, and a hundredfold, is a bomb.
@@ -61,12 +63,13 @@ def open_keras_archive(path: Path) -> KerasArchive:
         except FileError as error:
             raise FileError(str(path), f"{WEIGHTS} inside is damaged") from error
     inside = inside.named_by(config, f"{CONFIG} inside")
+    missing = (NO_CONFIG,) if config is None else ()
     return KerasArchive(
         path=path,
         format="keras",
         layout="keras",
         entries=inside.entries,
-        notes=inside.notes,
+        notes=(*inside.notes, *missing),
         config=inside.config,
         weights=inside,
     )
@@ -109,7 +112,7 @@ def _escapes(name: str) -> bool:
 @contextmanager
 def _unpacked(path: Path, folder: Path | None) -> Iterator[Path]:
     """The weights of the archive as a file of its own: in `folder`, or where temporary files go."""
-    descriptor, name = tempfile.mkstemp(".wproj-tmp", ".", folder)
+    descriptor, name = tempfile.mkstemp(DRAFT, ".", folder)
     try:
         with (
             os.fdopen(descriptor, "wb") as target,
@@ -125,7 +128,7 @@ def _unpacked(path: Path, folder: Path | None) -> Iterator[Path]:
 
 def _repack(path: Path, weights: Path) -> None:
     """Puts the weights back into the archive at `path`, if they differ from those in it."""
-    beside = path.with_name(f".{secrets.token_hex(8)}.wproj-tmp")
+    beside = path.with_name(f".{secrets.token_hex(8)}{DRAFT}")
     try:
         with _archive(path) as old:
             if _crc(weights) == old.getinfo(WEIGHTS).CRC:

@@ -14,7 +14,7 @@ from typing import Any
 from wproj.formats.base import TensorEntry
 from wproj.formats.keras_layers import Role, canonical, roles
 
-_MAX_CONFIG = 1 << 26
+MAX_CONFIG = 1 << 26
 _LEGACY_LEAVES = {"W": "kernel", "b": "bias", "depthwise_kernel": "kernel"}
 
 
@@ -28,8 +28,8 @@ def parse_config(text: str | bytes) -> Mapping[str, Any]:
     Raises:
         ConfigError: It is not JSON, or not of a model.
     """
-    if len(text) > _MAX_CONFIG:
-        raise ConfigError(f"has {len(text)} bytes, more than the {_MAX_CONFIG} allowed")
+    if len(text) > MAX_CONFIG:
+        raise ConfigError(f"has {len(text)} bytes, more than the {MAX_CONFIG} allowed")
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -52,14 +52,18 @@ def name_entries(
     known = _roles(config)
     told = [_told(entry, known, labels) for entry in entries]
     counts = Counter(entry.name for entry in told)
-    return tuple(e if counts[e.name] == 1 else replace(e, name=e.path) for e in told)
+    return tuple(
+        e if counts[e.name] == 1 else replace(e, name=e.path, named_by="path") for e in told
+    )
 
 
 def _told(entry: TensorEntry, known: Mapping[str, Role], labels: Mapping[str, str]) -> TensorEntry:
     path = canonical(entry.path)
     role = known.get(path) or _legacy_role(path, known)
     if role is None:
-        return replace(entry, name=_labeled(path, labels) or legacy_name(path))
+        label = _labeled(path, labels)
+        name = label or legacy_name(path)
+        return replace(entry, name=name, named_by="attribute" if label else "path")
     obstacle = entry.obstacle
     if entry.kind == "float" and not role.fits(entry.shape):
         sizes = ",".join("?" if size is None else str(size) for size in role.shape or ())
@@ -67,6 +71,7 @@ def _told(entry: TensorEntry, known: Mapping[str, Role], labels: Mapping[str, st
     return replace(
         entry,
         name=role.name,
+        named_by="config",
         layer=role.layer,
         declared=role.declared,
         incoming=role.incoming(len(entry.shape)) if role.incoming else None,

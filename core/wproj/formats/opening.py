@@ -5,19 +5,20 @@ from pathlib import Path
 
 from wproj.errors import FileError, listed
 from wproj.formats.base import Checkpoint
-from wproj.formats.positional import open_regular, read_at
+from wproj.formats.positional import open_regular, read_at, read_regular
 
 Source = str | os.PathLike[str] | Checkpoint
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs"
 _KNOWN = "wproj reads safetensors, HDF5 and .keras files"
+_SPACES = b" \t\r\n"
 
 
 def open_checkpoint(
     path: str | os.PathLike[str], config: str | os.PathLike[str] | None = None
 ) -> Checkpoint:
-    """What is in the file at `path`: names, shapes, dtypes; no values are read.
+    """What is in the file or folder at `path`: names, shapes, dtypes; no values are read.
 
     `config` is the path of a Keras model's config as JSON, for weights that come without one.
 
@@ -29,6 +30,10 @@ def open_checkpoint(
 
 
 def _open(path: Path) -> Checkpoint:
+    if path.is_dir():
+        from wproj.formats import keras_folder
+
+        return keras_folder.open_keras_folder(path)
     descriptor = open_regular(path)
     try:
         size = os.fstat(descriptor).st_size
@@ -40,13 +45,18 @@ def _open(path: Path) -> Checkpoint:
         from wproj.formats import keras_archive
 
         return keras_archive.open_keras_archive(path)
-    header = head[8:].lstrip(b" \t\r\n")[:1] in (b"{", b"") and len(head) > 8
+    header = head[8:].lstrip(_SPACES)[:1] in (b"{", b"") and len(head) > 8
     fits = header and int.from_bytes(head[:8], "little") <= size - 8
     # A user block may hold anything, and so may the tensors of a safetensors file.
     if user_block is not None and not (fits and user_block):
         from wproj.formats import hdf5
 
         return hdf5.open_hdf5(path)
+    # Where a header begins with its length, which never fills all eight bytes, JSON has text.
+    if head.lstrip(_SPACES).startswith(b"{") and b"\0" not in head[:8]:
+        from wproj.formats import keras_sharded
+
+        return keras_sharded.open_sharded(path)
     if header:
         from wproj.formats import safetensors
 
@@ -56,21 +66,17 @@ def _open(path: Path) -> Checkpoint:
 
 def _with_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     """The checkpoint with what the config at `path` says; all of it has to be about this file."""
-    from wproj.formats.hdf5 import Hdf5Checkpoint
-    from wproj.formats.keras_names import ConfigError, parse_config, unmatched
+    from wproj.formats.keras_names import MAX_CONFIG, ConfigError, parse_config, unmatched
+    from wproj.formats.keras_weights import KerasWeights
 
-    if not isinstance(checkpoint, Hdf5Checkpoint) or checkpoint.layout != "keras":
+    if not isinstance(checkpoint, KerasWeights) or checkpoint.layout != "keras":
         problem = "a config goes with Keras weights in HDF5 that have none inside"
         raise FileError(str(checkpoint.path), problem)
-    descriptor = open_regular(path)
     try:
-        text = read_at(descriptor, 0, os.fstat(descriptor).st_size)
-        named = checkpoint.with_config(config := parse_config(text))
+        named = checkpoint.with_config(config := parse_config(read_regular(path, MAX_CONFIG)))
         lacking, foreign = unmatched(named.entries, config)
     except ConfigError as error:
         raise FileError(str(path), str(error)) from error
-    finally:
-        os.close(descriptor)
     if lacking:
         problem = f"is of another model: {checkpoint.path} lacks {listed(lacking)}"
         raise FileError(str(path), problem)

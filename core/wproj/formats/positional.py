@@ -36,6 +36,22 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
         raise FileError(str(path), f"is not a path: {error}") from error
 
 
+def read_regular(path: Path, limit: int) -> bytes:
+    """All of the regular file at `path`.
+
+    Raises:
+        FileError: It is missing, not readable, not a regular file, or longer than `limit` bytes.
+    """
+    descriptor = open_regular(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise FileError(str(path), f"has {size} bytes, more than the {limit} allowed")
+        return read_at(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+
+
 def read_at(descriptor: int, offset: int, count: int) -> bytes:
     """`count` bytes from `offset`, or fewer where the file ends before."""
     parts = []

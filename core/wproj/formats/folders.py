@@ -1,0 +1,119 @@
+"""Checkpoints of several files: copied to a folder that appears whole, under its final name."""
+
+import filecmp
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from wproj.errors import FileError, TargetError, WriteError
+from wproj.formats.atomic import DRAFT, Draft, copy_file, reason, sync
+
+
+def files_below(folder: Path) -> list[str]:
+    """The files in a folder and the folders in it, by their path from there, sorted.
+
+    Raises:
+        FileError: There are links or other things that are neither file nor folder.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.endswith(DRAFT)]
+        for name in (*folders, *files):
+            mode = Path(parent, name).lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                kind = "a link" if stat.S_ISLNK(mode) else "not a file"
+                problem = f"holds {Path(parent, name).relative_to(folder)}, which is {kind}"
+                raise FileError(str(folder), problem, "copy the folder with 'cp -rL' first")
+        found += [Path(parent, name).relative_to(folder).as_posix() for name in files]
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise FileError(str(error.filename), f"cannot be read: {reason(error)}") from error
+
+
+def check_folder(source: Path, target: Path, *, in_place: bool) -> None:
+    """Refuses what wproj does not write a folder to, before any work is done.
+
+    Raises:
+        TargetError: There is something already, or it lies in the folder that is read.
+    """
+    if in_place:
+        return
+    if os.path.lexists(target):
+        problem = "exists, and a checkpoint of several files never replaces anything"
+        raise TargetError(str(target), problem, "name a folder that does not exist yet")
+    if target.suffix == ".json":
+        problem = "names a file, but a checkpoint of several files is written as a folder"
+        raise TargetError(str(target), problem, f"for example -o {target.with_suffix('')}")
+    if not target.parent.is_dir():
+        raise WriteError(str(target), f"there is no directory {target.parent}")
+    if source.is_dir() and target.parent.resolve().is_relative_to(source.resolve()):
+        raise TargetError(str(target), "is inside of the folder that is read")
+
+
+@contextmanager
+def draft_folder(
+    source: Path, members: Sequence[str], target: Path, *, in_place: bool
+) -> Iterator[Draft]:
+    """A draft of the folder `target` that starts with copies of `members` of `source`.
+
+    At the end, if `keep` is set, all of it is synced and gets its name in one step; with
+    `in_place`, each member that changed replaces the original instead, one after the other.
+    Otherwise the draft is removed, whatever happens in between.
+
+    Raises:
+        WriteError: The system refuses.
+        TargetError: The target has appeared in the meantime, or a member is a link.
+    """
+    beside = (source if in_place else target.parent) / f".{secrets.token_hex(8)}{DRAFT}"
+    try:
+        beside.mkdir()
+        modes = {member: _copy(source / member, beside / member) for member in members}
+        result = Draft(beside)
+        yield result
+        if result.keep:
+            for member, mode in modes.items():
+                sync(beside / member)
+                (beside / member).chmod(mode)
+            _replace_members(beside, members, source) if in_place else _rename(beside, target)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise WriteError(str(target), reason(error)) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _copy(source: Path, copy: Path) -> int:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    return copy_file(source, copy)
+
+
+def _rename(draft: Path, target: Path) -> None:
+    for parent, _, _ in os.walk(draft):
+        _sync_folder(Path(parent))
+    if os.path.lexists(target):
+        raise TargetError(str(target), "exists", "name a folder that does not exist yet")
+    draft.rename(target)
+    _sync_folder(target.parent)
+
+
+def _replace_members(draft: Path, members: Sequence[str], folder: Path) -> None:
+    changed = [m for m in members if not filecmp.cmp(draft / m, folder / m, shallow=False)]
+    links = [member for member in changed if (folder / member).is_symlink()]
+    if links:
+        problem = "is a symbolic link, and links are never written through"
+        raise TargetError(str(folder / links[0]), problem, "write to a folder with -o")
+    for member in changed:
+        (draft / member).replace(folder / member)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # Not every system lets a directory be opened.
+        sync(folder)

@@ -1,0 +1,168 @@
+"""Keras weights in shards: a map `x.weights.json`, and the HDF5 files beside it that it names.
+
+Format: `ShardedH5IOStore` in `keras.src.saving.saving_lib` of Keras 3.10 and newer. The map has the
+files of each group of variables; a group may lie in several.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from wproj.errors import FileError, listed, plural
+from wproj.formats.base import Store, Stores, TensorEntry
+from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
+from wproj.formats.keras_weights import KerasWeights
+from wproj.formats.positional import read_regular
+
+_MAX_MAP = 1 << 26
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardedWeights(KerasWeights):
+    """Weights in shards; `entries` are in the order of the map, `members` the map and its files."""
+
+    shards: Mapping[str, Hdf5Checkpoint]
+
+    def within(self, copy: Path) -> Path:
+        """The map in a folder that has the members."""
+        return copy / self.path.name
+
+    @contextmanager
+    def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:
+        """Gives access to values by entry, one open shard at a time; see `Checkpoint.stores`."""
+        folder = path or self.folder
+        opened: dict[str, Stores] = {}
+        with ExitStack() as stack:
+
+            def store(entry: TensorEntry) -> Store:
+                shard = entry.file or ""
+                if shard not in opened:
+                    opened.clear()
+                    stack.pop_all().close()
+                    context = self.shards[shard].stores(folder / shard, writable=writable)
+                    opened[shard] = stack.enter_context(context)
+                return opened[shard](entry)
+
+            yield store
+
+
+def open_sharded(path: Path) -> ShardedWeights:
+    """The tensors of the shards that the map at `path` names.
+
+    Raises:
+        FileError: The map is damaged, names a file that is missing or elsewhere, or does not fit
+            what its files hold.
+    """
+    groups = _groups(path)
+    names = list(dict.fromkeys(name for files in groups.values() for name in files))
+    shards = {name: _shard(path, name) for name in names}
+    entries = [entry for group, files in groups.items() for entry in _members(group, files, shards)]
+    _check_unique(path, entries)
+    _check_complete(path, groups, entries)
+    sharded = ShardedWeights(
+        path=path,
+        format="keras-sharded",
+        layout="keras",
+        entries=tuple(entries),
+        notes=tuple(_notes(shards, entries)),
+        members=(path.name, *names),
+        labels={at: label for shard in shards.values() for at, label in shard.labels.items()},
+        shards=shards,
+    )
+    return sharded.with_config(None)
+
+
+def _groups(path: Path) -> dict[str, list[str]]:
+    """The groups of variables by path, each with the files that hold it."""
+    found = _parse(path)
+    groups = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(groups, dict) or not groups:
+        raise FileError(str(path), "is JSON without the weight_map of a sharded checkpoint")
+    return {group.strip("/"): _files(path, group, files) for group, files in groups.items()}
+
+
+def _parse(path: Path) -> Any:  # noqa: ANN401 # anything that JSON holds
+    try:
+        return json.loads(read_regular(path, _MAX_MAP))
+    except (ValueError, RecursionError) as error:
+        raise FileError(str(path), f"is not JSON: {error}") from error
+
+
+def _files(path: Path, group: str, files: object) -> list[str]:
+    names = files if isinstance(files, list) else [files]
+    for name in names:
+        if not isinstance(name, str) or not _bare(name):
+            raise FileError(
+                str(path),
+                f"maps {group} to {name!r}, which is not the name of a file beside it",
+                "shards are read from the folder of their map alone",
+            )
+    if not names:
+        raise FileError(str(path), f"maps {group} to no file")
+    return list(dict.fromkeys(names))
+
+
+def _bare(name: str) -> bool:
+    """Whether it is a file's name and nothing more, on any system."""
+    windows = PureWindowsPath(name)
+    plain = windows.name == name and PurePosixPath(name).name == name
+    return plain and name not in ("", ".", "..") and "\0" not in name
+
+
+def _shard(path: Path, name: str) -> Hdf5Checkpoint:
+    """What the HDF5 file `name` beside the map at `path` holds."""
+    beside = path.with_name(name)
+    if not beside.exists():
+        raise FileError(str(path), f"names the shard {name}, which is missing")
+    try:
+        return open_hdf5(beside)
+    except FileError as error:
+        raise FileError(
+            str(path), f"names the shard {name}, which cannot be read: {error}"
+        ) from error
+
+
+def _members(
+    group: str, files: list[str], shards: Mapping[str, Hdf5Checkpoint]
+) -> Iterator[TensorEntry]:
+    """The variables of a group, in the order of their numbers."""
+    found = [
+        replace(entry, file=name)
+        for name in files
+        for entry in shards[name].entries
+        if entry.path.rpartition("/")[0] == group
+    ]
+    yield from sorted(found, key=lambda entry: (len(entry.path), entry.path))
+
+
+def _check_unique(path: Path, entries: list[TensorEntry]) -> None:
+    homes: dict[str, str | None] = {}
+    for entry in entries:
+        if entry.path in homes:
+            problem = f"{entry.path} is in two shards, {homes[entry.path]} and {entry.file}"
+            raise FileError(str(path), problem)
+        homes[entry.path] = entry.file
+
+
+def _check_complete(
+    path: Path, groups: Mapping[str, list[str]], entries: list[TensorEntry]
+) -> None:
+    """Every mapped group has variables in each of the files that it is mapped to."""
+    held = {(entry.path.rpartition("/")[0], entry.file) for entry in entries}
+    for group, files in groups.items():
+        lacking = [name for name in files if (group, name) not in held]
+        if lacking:
+            raise FileError(str(path), f"maps {group} to {listed(lacking)}, which does not hold it")
+
+
+def _notes(shards: Mapping[str, Hdf5Checkpoint], entries: list[TensorEntry]) -> Iterator[str]:
+    mapped = {(entry.file, entry.path) for entry in entries}
+    for name, shard in shards.items():
+        yield from (f"{name}: {note}" for note in shard.notes)
+        stray = [entry.path for entry in shard.entries if (name, entry.path) not in mapped]
+        if stray:
+            count = plural(len(stray), "tensor")
+            yield f"{name} holds {count} that the map does not name: {listed(stray)}"

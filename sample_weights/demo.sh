@@ -1,19 +1,19 @@
 #!/bin/sh
-# What `make demo` shows: a real checkpoint projected, and projected again without a change.
+# What `make demo` shows: a model whose weights do not meet what its layers declare; which of them;
+# the same model put right; and a gate that has nothing to object any more.
 # Usage: demo.sh WPROJ
 set -eu
 wproj=$1
 mkdir -p build
-src=sample_weights/digits_cnn.h5
-dst=build/digits_cnn_constrained.h5
+src=sample_weights/digits_cnn.keras
+dst=build/out.keras
 
-say() { printf '\n$ wproj %s\n' "$*"; }
+run() {
+    printf '\n$ wproj %s\n' "$*"
+    "$wproj" "$@"
+}
 
-say "project $src -r 'conv*/kernel max_norm=1 axis=in' -r 'hidden/kernel max_norm=2 axis=in' -o $dst"
-"$wproj" project "$src" -r 'conv*/kernel max_norm=1 axis=in' \
-    -r 'hidden/kernel max_norm=2 axis=in' -o "$dst" --force
-
-say "project $dst -r 'conv*/kernel max_norm=1 axis=in' -r 'hidden/kernel max_norm=2 axis=in' --check"
-"$wproj" project "$dst" -r 'conv*/kernel max_norm=1 axis=in' \
-    -r 'hidden/kernel max_norm=2 axis=in' --check
-printf 'exit code %s: what is inside stays byte for byte as it is\n' "$?"
+run audit "$src" --declared
+run project "$src" --declared -o "$dst" --force
+run project "$dst" --declared --check
+printf 'exit code %s: every declared constraint is met, and nothing would change\n' "$?"

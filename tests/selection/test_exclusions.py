@@ -39,6 +39,10 @@ def entry(path, dtype="float32", *, name=None, kind=None, problem=None, layer=No
         ("layer1.0.bn1.running_mean", "moving statistics"),
         ("layer1.0.bn1.running_var", "moving statistics"),
         ("running_mean", "moving statistics"),
+        ("model_weights/bn_1/bn_1_running_std", "moving statistics"),
+        ("bn/running_std", "moving statistics"),
+        ("bn/moving_stddev", "moving statistics"),
+        ("bn/renorm_mean", "moving statistics"),
         ("bn1.num_batches_tracked", "counter"),
         ("iterations", "counter"),
         ("train/iteration", "counter"),
@@ -58,6 +62,25 @@ def test_statistics_of_a_layer_are_left_out():
     assert exclusion(entry("n/mean", layer="Normalization"), ()) == "statistics of the data"
     assert exclusion(entry("n/mean", layer="Dense"), ()) is None
     assert exclusion(entry("n/mean"), ()) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["d/kernel_scale", "d/kernel_zero", "d/g_idx", "d/inputs_amax_history", "d/awq_scales"]
+)
+def test_the_state_of_a_quantization_is_left_out(name):
+    """Where a config says that it is one; a scale of one's own is a weight."""
+    assert exclusion(entry(name, layer="Dense"), ()) == "state of a quantization"
+    assert exclusion(entry(name), ()) is None
+    assert exclusion(entry("norm/scale", layer="RMSNormalization"), ()) is None
+
+
+def test_a_kernel_that_lora_adds_to_is_an_obstacle():
+    """It is not what the layer multiplies with."""
+    names = {"d/kernel", "d/lora_kernel_a", "d/lora_kernel_b", "e/kernel"}
+
+    assert "d/lora_kernel_a adds to it" in obstacle(entry("d/kernel"), names)
+    assert obstacle(entry("e/kernel"), names) is None
+    assert obstacle(entry("d/lora_kernel_b"), names) is None
 
 
 @pytest.mark.parametrize(

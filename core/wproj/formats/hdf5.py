@@ -20,12 +20,17 @@ import numpy as np
 from wproj.dtypes import Kind, Stored, extended, kind_of
 from wproj.errors import FileError, TensorError
 from wproj.formats.base import Extent, Store, Stores, TensorEntry
+from wproj.formats.keras_legacy import legacy_layout
+from wproj.formats.keras_names import MAX_CONFIG
 from wproj.formats.keras_weights import KerasWeights
 from wproj.formats.positional import ExtentStore, open_regular
 
 # One band of chunks across a wide matrix has to stay decompressed while its rows go by.
 _CHUNK_CACHE = 64 << 20
 _CHUNK_SLOTS = 10_007
+
+# Attributes of Keras 1 and 2 and of what Keras 3 calls legacy; the last is of Keras before 1.0.
+_LEGACY = frozenset({"model_config", "layer_names", "layer_names0", "nb_layers"})
 
 # What h5py raises on files that are damaged or that need a missing filter.
 _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
@@ -155,20 +160,47 @@ def open_hdf5(path: Path) -> Hdf5Checkpoint:
     with _open(path, "r") as file:
         try:
             entries, labels, notes = _walk(file)
-            legacy = bool({"layer_names", "layer_names0", "model_config"} & set(file.attrs))
-            text = file.attrs.get("model_config")
+            legacy = _is_legacy(file)
+            config = _text(file, "model_config")
+            if config is None and "model_config" in file.attrs:
+                notes.append("the attribute model_config is not the text of a config")
         except _FAULTS as error:
             raise FileError(str(path), f"is damaged HDF5: {_first_line(error)}") from error
     keras = legacy or any(re.search(r"[/\\]vars[/\\]\d+$", f"/{entry.path}") for entry in entries)
     checkpoint = Hdf5Checkpoint(
         path=path,
         format="hdf5",
-        layout="keras" if keras else "unknown",
+        layout=legacy_layout(entries) if keras else "unknown",
         entries=tuple(entries),
         notes=tuple(notes),
         labels=labels,
     )
-    return checkpoint.named_by(text, "the attribute model_config") if keras else checkpoint
+    return checkpoint.named_by(config, "the attribute model_config") if keras else checkpoint
+
+
+def _is_legacy(file: h5py.File) -> bool:
+    """Whether a version of Keras before `.weights.h5` has left its attributes here.
+
+    Names that are too long for one attribute are in several, the first of which ends in 0.
+    """
+    roots = [file]
+    if file.get("model_weights", getclass=True, getlink=True) is h5py.HardLink:
+        roots.append(file["model_weights"])
+    return any(not _LEGACY.isdisjoint(root.attrs) for root in roots)
+
+
+def _text(item: h5py.HLObject, name: str) -> str | bytes | None:
+    """The text of an attribute; None where there is none, or where it is anything else.
+
+    HDF5 crashes on damaged attributes of some other types: they must not be read.
+    """
+    if name not in item.attrs:
+        return None
+    found = item.attrs.get_id(name)
+    if not isinstance(found.get_type(), h5py.h5t.TypeStringID) or found.shape != ():
+        return None
+    text = item.attrs[name] if found.get_storage_size() <= MAX_CONFIG else None
+    return text if isinstance(text, str | bytes) else None
 
 
 def _open(path: Path, mode: str) -> h5py.File:
@@ -207,7 +239,7 @@ def _walk(file: h5py.File) -> tuple[list[TensorEntry], dict[str, str], list[str]
     stack: list[tuple[str, h5py.Group]] = [("", file)]
     while stack:
         prefix, group = stack.pop()
-        label = group.attrs.get("name") if prefix.endswith("/vars/") else None
+        label = _text(group, "name") if prefix.endswith("/vars/") else None
         if isinstance(label, str):
             labels[prefix.removesuffix("/vars/")] = label
         below: list[tuple[str, h5py.Group]] = []
@@ -258,7 +290,7 @@ def _dtype(dataset: h5py.Dataset) -> tuple[str, np.dtype[Any] | None, Kind]:
     """
     dtype = dataset.dtype
     if dtype.kind == "V" and dtype.names is None:
-        tag = dataset.attrs.get("dtype")
+        tag = _text(dataset, "dtype")
         named = extended(tag) if isinstance(tag, str) else None
         if named is not None and named.itemsize == dtype.itemsize:
             return named.name, named, kind_of(named)
@@ -287,6 +319,9 @@ def _obstacle(dataset: h5py.Dataset) -> str | None:
         return "its values are in another file"
     if dataset.is_virtual:
         return "its values are in other datasets"
+    if dataset.dtype.kind == "V" and dataset.dtype.names is None and _dtype(dataset)[1] is None:
+        name = f"opaque{8 * dataset.dtype.itemsize}"
+        return f"{name}: bytes, as legacy files have bfloat16, and nothing says how to read them"
     if dataset.scaleoffset is not None:
         return "the scale-offset filter would change what is stored"
     if dataset.dtype.kind == "f" and dataset.id.get_type().get_size() != dataset.dtype.itemsize:

@@ -9,13 +9,15 @@ Rules: `keras.src.saving.saving_lib`, and the `build` methods of the layers.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-Config = Mapping[str, Any]
-Incoming = Callable[[Config, int], tuple[int, ...]]
-Sizes = tuple[int | None, ...]
-Shape = Callable[[Config], Sizes]
+from wproj.formats.keras_parts import CELLS, Config, Part, is_quantized, parts_of, projections
+
+# Where the classes of Keras have been through the years.
+_KERAS = ("keras", "keras_core", "tf_keras", "tensorflow")
+# What a quantized layer stores at most, in float8.
+_MOST_QUANTIZED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,19 @@ class Role:
         incoming: The axes of the weights incident to each hidden unit, for a rank; None where the
             variable has no such axes.
         shape: What the config says of its shape, None for sizes that it leaves open; None for all.
+        optional: Whether a file of this model may lack it.
+        witnesses: Layer names by path, of the layers inside one that is not of Keras. That they
+            are stored there is a guess, unless the file notes these names at these paths.
     """
 
     name: str
     layer: str
     variable: str
     declared: Any
-    incoming: Callable[[int], tuple[int, ...]] | None
+    incoming: Callable[[int], tuple[int, ...] | None] | None
     shape: tuple[int | None, ...] | None = None
+    optional: bool = False
+    witnesses: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether a variable of this shape can be the one that the config describes."""
@@ -46,154 +53,6 @@ class Role:
         return len(shape) == len(self.shape) and all(
             expected in (None, size) for expected, size in zip(self.shape, shape, strict=True)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A variable of a layer class: its name, what declares it, when it exists, and its shape."""
-
-    variable: str
-    declared: str | None = None
-    incoming: Incoming | None = None
-    unless: str | None = None
-    shape: Shape | None = None
-
-
-def _but_last(_config: Config, rank: int) -> tuple[int, ...]:
-    return tuple(range(rank - 1))
-
-
-def _but_transposed(_config: Config, rank: int) -> tuple[int, ...]:
-    return (*range(rank - 2), rank - 1)
-
-
-def _spatial(_config: Config, rank: int) -> tuple[int, ...]:
-    return tuple(range(rank - 2))
-
-
-def _first(_config: Config, _rank: int) -> tuple[int, ...]:
-    return (0,)
-
-
-def _last(_config: Config, rank: int) -> tuple[int, ...]:
-    return (rank - 1,)
-
-
-def _contracted(config: Config, rank: int) -> tuple[int, ...]:
-    """The axes of an EinsumDense kernel whose letters its equation sums away."""
-    inputs, _, output = str(config.get("equation", "")).replace("...", "").partition("->")
-    letters = inputs.partition(",")[2].strip()
-    if len(letters) != rank:
-        return tuple(range(rank - 1))
-    return tuple(axis for axis, letter in enumerate(letters) if letter not in output)
-
-
-def _size(config: Config, key: str, factor: int = 1) -> int | None:
-    value = config.get(key)
-    return value * factor if isinstance(value, int) else None
-
-
-def _window(config: Config) -> Sizes:
-    size = config.get("kernel_size")
-    return tuple(size) if isinstance(size, list) else (None,)
-
-
-def _dense_shape(config: Config) -> Sizes:
-    return None, _size(config, "units")
-
-
-def _conv_shape(config: Config) -> Sizes:
-    return *_window(config), None, _size(config, "filters")
-
-
-def _transposed_shape(config: Config) -> Sizes:
-    return *_window(config), _size(config, "filters"), None
-
-
-def _depthwise_shape(config: Config) -> Sizes:
-    return *_window(config), None, _size(config, "depth_multiplier")
-
-
-def _embedding_shape(config: Config) -> Sizes:
-    return _size(config, "input_dim"), _size(config, "output_dim")
-
-
-def _kernel(
-    incoming: Incoming, shape: Shape | None = None, declared: str = "kernel_constraint"
-) -> tuple[_Part, ...]:
-    return _Part("kernel", declared, incoming, shape=shape), _BIAS
-
-
-_BIAS = _Part("bias", "bias_constraint", unless="use_bias")
-_GAMMA = _Part("gamma", "gamma_constraint", unless="scale")
-_BETA = _Part("beta", "beta_constraint", unless="center")
-_SEPARABLE = (
-    _Part("depthwise_kernel", "depthwise_constraint", _spatial, shape=_depthwise_shape),
-    _Part("pointwise_kernel", "pointwise_constraint", _but_last),
-    _BIAS,
-)
-_EMBEDDINGS = _Part("embeddings", "embeddings_constraint", _last, shape=_embedding_shape)
-
-
-def _recurrent(
-    incoming: Incoming, shape: Shape | None = None, inner: Shape | None = None
-) -> tuple[_Part, ...]:
-    kernel = _Part("kernel", "kernel_constraint", incoming, shape=shape)
-    recurrent = _Part("recurrent_kernel", "recurrent_constraint", incoming, shape=inner)
-    return kernel, recurrent, _BIAS
-
-
-def _gated(gates: int) -> tuple[_Part, ...]:
-    """The variables of a cell whose kernels have a column for each unit and gate."""
-    return _recurrent(
-        _first,
-        lambda config: (None, _size(config, "units", gates)),
-        lambda config: (_size(config, "units"), _size(config, "units", gates)),
-    )
-
-
-# The variables of each layer class, in the order in which Keras stores them.
-_PARTS: dict[str, tuple[_Part, ...]] = {
-    "Dense": _kernel(_but_last, _dense_shape),
-    "EinsumDense": _kernel(_contracted),
-    **{f"Conv{n}D": _kernel(_but_last, _conv_shape) for n in (1, 2, 3)},
-    **{f"Conv{n}DTranspose": _kernel(_but_transposed, _transposed_shape) for n in (1, 2, 3)},
-    **{
-        f"DepthwiseConv{n}D": _kernel(_spatial, _depthwise_shape, "depthwise_constraint")
-        for n in (1, 2)
-    },
-    **{f"SeparableConv{n}D": _SEPARABLE for n in (1, 2)},
-    "Embedding": (_EMBEDDINGS,),
-    "ReversibleEmbedding": (
-        _EMBEDDINGS,
-        _Part("reverse_embeddings", None, _first),
-    ),
-    "SimpleRNNCell": _gated(1),
-    "GRUCell": _gated(3),
-    "LSTMCell": _gated(4),
-    "ConvLSTMCell": _recurrent(_but_last),
-    "BatchNormalization": (_GAMMA, _BETA, _Part("moving_mean"), _Part("moving_variance")),
-    "LayerNormalization": (_GAMMA, _BETA),
-    "GroupNormalization": (_GAMMA, _BETA),
-    "RMSNormalization": (_Part("scale"),),
-    "Normalization": (_Part("mean"), _Part("variance"), _Part("count")),
-    "PReLU": (_Part("alpha", "alpha_constraint"),),
-}
-
-# Layers that are a cell and a loop around it.
-_CELLS = {
-    **{layer: f"{layer}Cell" for layer in ("SimpleRNN", "GRU", "LSTM")},
-    **{f"ConvLSTM{n}D": "ConvLSTMCell" for n in (1, 2, 3)},
-}
-
-# The projections of attention layers: attribute, layer name, and the kernel's incoming axes.
-_ATTENTION: tuple[tuple[str, str, Incoming], ...] = (
-    ("query_dense", "query", _first),
-    ("key_dense", "key", _first),
-    ("value_dense", "value", _first),
-    ("gate_dense", "gate", _first),
-    ("output_dense", "attention_output", _but_last),
-)
 
 
 def roles(config: Config) -> dict[str, Role]:
@@ -205,7 +64,7 @@ def roles(config: Config) -> dict[str, Role]:
         ValueError: Two variables resolve to one path.
     """
     found: dict[str, Role] = {}
-    for path, role in _layer(config, "", "", top=True):
+    for path, role in _layer(config, _Place(), top=True):
         if path in found:
             raise ValueError(f"resolves both {found[path].name} and {role.name} to {path}")
         found[path] = role
@@ -217,80 +76,121 @@ def canonical(path: str) -> str:
     return path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
 
 
-def _layer(layer: Config, path: str, name: str, *, top: bool = False) -> Iterator[tuple[str, Role]]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a layer is in the file, the layers that lead to it, and who has to confirm that."""
+
+    path: str = ""
+    name: str = ""
+    witnesses: Mapping[str, str] = field(default_factory=dict)
+
+    def below(self, attribute: str, name: str = "") -> "_Place":
+        """The place of what an attribute of the layer here holds."""
+        path = f"{self.path}/{attribute}" if self.path else attribute
+        return replace(self, path=path, name=f"{self.name}{name}")
+
+    def seen(self, label: str) -> "_Place":
+        """The same, if the file notes this layer name here."""
+        return replace(self, witnesses={**self.witnesses, self.path: label})
+
+    def variable(self, number: int) -> str:
+        """The path of a variable of the layer here."""
+        return f"{self.path}/vars/{number}" if self.path else f"vars/{number}"
+
+
+def _layer(layer: Config, place: _Place, *, top: bool = False) -> Iterator[tuple[str, Role]]:
     kind, config = str(layer.get("class_name")), layer.get("config")
     if isinstance(config, list):  # Keras 2.0 to 2.2 wrote Sequential configs so.
         config = {"layers": config}
     if not isinstance(config, Mapping):
         return
+    foreign = _is_foreign(layer)
     if not top:
-        name = f"{name}{config.get('name', kind)}/"
-    yield from _own(kind, config, path, name)
+        if foreign and "name" not in config:
+            return
+        place = replace(place, name=f"{place.name}{config.get('name', kind)}/")
+    if not foreign:
+        yield from _own(kind, config, place)
+    # Models are stored alike whatever their class is. Of other classes that is only a guess.
+    guessed = foreign and "input_layers" not in config
     for attribute, child in _children(kind, config):
-        below = f"{path}/{attribute}" if path else attribute
-        yield from _layer(child, below, name)
+        below = place.below(attribute)
+        yield from _layer(child, below.seen(_name(child)) if guessed else below)
 
 
-def _own(kind: str, config: Config, path: str, name: str) -> Iterator[tuple[str, Role]]:
+def _is_foreign(layer: Config) -> bool:
+    """Whether the class is not one of Keras, whatever it is called."""
+    module = layer.get("module")
+    if isinstance(module, str):
+        return module.split(".")[0] not in _KERAS
+    return bool(layer.get("registered_name"))
+
+
+def _name(layer: Config) -> str:
+    config = layer.get("config")
+    return str(config.get("name")) if isinstance(config, Mapping) else ""
+
+
+def _own(kind: str, config: Config, place: _Place) -> Iterator[tuple[str, Role]]:
     """The variables of the layer itself, or of what stands for it in the file."""
     if kind == "SpectralNormalization":
-        yield from _spectral(config, path, name)
-        return
-    if kind in _CELLS:
-        yield from _variables(_CELLS[kind], config, f"{path}/cell", name, kind)
-        return
-    if kind in ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention"):
-        for attribute, inner, incoming in _ATTENTION:
-            if attribute == "gate_dense" and not config.get("use_gate"):
-                continue
-            prefix = (
-                f"{path}/_{attribute}" if kind != "MultiHeadAttention" else f"{path}/{attribute}"
-            )
-            parts = _kernel(incoming)
-            yield from _listed(parts, config, prefix, f"{name}{inner}/", kind)
-        return
-    yield from _variables(kind, config, path, name, kind)
+        yield from _spectral(config, place)
+    elif kind in CELLS:
+        yield from _variables(CELLS[kind], config, place.below("cell"), kind)
+    else:
+        yield from _variables(kind, config, place, kind)
+    for attribute, name, inner in projections(kind, config):
+        yield from _projection(inner, config, place.below(attribute, f"{name}/"), kind)
 
 
-def _spectral(config: Config, path: str, name: str) -> Iterator[tuple[str, Role]]:
-    """A SpectralNormalization stores the kernel of its layer a second time, and a vector."""
+def _projection(
+    inner: str, config: Config, place: _Place, layer: str
+) -> Iterator[tuple[str, Role]]:
+    """The variables of a layer inside an attention layer, whose config has to speak for it.
+
+    It does not say that they were quantized, which adds variables.
+    """
+    known = list(_variables(inner, config, place, layer))
+    yield from known
+    for number in range(len(known), _MOST_QUANTIZED):
+        role = Role(f"{place.name}{number}", layer, str(number), None, None, optional=True)
+        yield place.variable(number), replace(role, witnesses=place.witnesses)
+
+
+def _spectral(config: Config, place: _Place) -> Iterator[tuple[str, Role]]:
+    """A SpectralNormalization stores the weights of its layer a second time, and a vector.
+
+    Once they are quantized, what it stores of them is of no use.
+    """
     inner = config.get("layer")
-    found = dict(_layer(inner, "", "")) if isinstance(inner, Mapping) else {}
-    twin = found.get("/vars/0")
-    if twin is not None:
-        yield f"{path}/vars/0", replace(twin, name=f"{name}{twin.variable}")
-        vector = Role(f"{name}vector_u", "SpectralNormalization", "vector_u", None, None)
-        yield f"{path}/vars/1", vector
+    found = _layer(inner, _Place("layer")) if isinstance(inner, Mapping) else ()
+    twins = [role for _, role in found if role.variable in ("kernel", "embeddings")]
+    if twins and isinstance(inner, Mapping):
+        twin = replace(twins[0], name=f"{place.name}{twins[0].variable}")
+        if is_quantized(inner.get("config") or {}):
+            twin = replace(twin, declared=None)
+        vector = Role(f"{place.name}vector_u", "SpectralNormalization", "vector_u", None, None)
+        for number, role in enumerate((twin, vector)):
+            yield place.variable(number), replace(role, witnesses=place.witnesses)
 
 
-def _variables(
-    kind: str, config: Config, path: str, name: str, layer: str
-) -> Iterator[tuple[str, Role]]:
-    yield from _listed(_PARTS.get(kind, ()), config, path, name, layer)
-
-
-def _listed(
-    parts: tuple[_Part, ...], config: Config, path: str, name: str, layer: str
-) -> Iterator[tuple[str, Role]]:
-    present = [part for part in parts if part.unless is None or config.get(part.unless, True)]
-    for number, part in enumerate(present):
-        declared = config.get(part.declared) if part.declared else None
-        yield (
-            f"{path}/vars/{number}",
-            Role(
-                name=f"{name}{part.variable}",
-                layer=layer,
-                variable=part.variable,
-                declared=declared,
-                incoming=_bound(part, config),
-                shape=part.shape(config) if part.shape else None,
-            ),
+def _variables(kind: str, config: Config, place: _Place, layer: str) -> Iterator[tuple[str, Role]]:
+    for number, part in enumerate(parts_of(kind, config)):
+        role = Role(
+            name=f"{place.name}{part.variable}",
+            layer=layer,
+            variable=part.variable,
+            declared=config.get(part.declared) if part.declared else None,
+            incoming=_bound(part, config),
+            shape=part.shape(config) if part.shape else None,
+            witnesses=place.witnesses,
         )
+        yield place.variable(number), role
 
 
-def _bound(part: _Part, config: Config) -> Callable[[int], tuple[int, ...]] | None:
+def _bound(part: Part, config: Config) -> Callable[[int], tuple[int, ...] | None] | None:
     incoming = part.incoming
-    return None if incoming is None else lambda rank: incoming(config, rank)
+    return None if incoming is None else lambda rank: incoming(config, rank) or None
 
 
 def _children(kind: str, config: Config) -> Iterator[tuple[str, Config]]:

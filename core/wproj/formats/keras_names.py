@@ -5,17 +5,18 @@ the variables, or from the paths of legacy files, which are made of names.
 """
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from wproj.formats.base import TensorEntry
 from wproj.formats.keras_layers import Role, canonical, roles
+from wproj.formats.keras_legacy import legacy_name, legacy_roles, whole_name
+from wproj.formats.keras_old_configs import today
 
 MAX_CONFIG = 1 << 26
-_LEGACY_LEAVES = {"W": "kernel", "b": "bias", "depthwise_kernel": "kernel"}
+_FAULTS = (ValueError, TypeError, AttributeError, RecursionError)
 
 
 class ConfigError(ValueError):
@@ -49,7 +50,9 @@ def name_entries(
     Raises:
         ConfigError: The config resolves two variables to one path.
     """
-    known = _roles(config)
+    labels = {canonical(path): label for path, label in labels.items()}
+    known = _confirmed(_roles(config), {canonical(entry.path) for entry in entries}, labels)
+    known = {**known, **_legacy_roles(entries, known, config)}
     told = [_told(entry, known, labels) for entry in entries]
     counts = Counter(entry.name for entry in told)
     return tuple(
@@ -59,7 +62,7 @@ def name_entries(
 
 def _told(entry: TensorEntry, known: Mapping[str, Role], labels: Mapping[str, str]) -> TensorEntry:
     path = canonical(entry.path)
-    role = known.get(path) or _legacy_role(path, known)
+    role = known.get(path)
     if role is None:
         label = _labeled(path, labels)
         name = label or legacy_name(path)
@@ -81,9 +84,29 @@ def _told(entry: TensorEntry, known: Mapping[str, Role], labels: Mapping[str, st
 
 def _roles(config: Mapping[str, Any] | None) -> dict[str, Role]:
     try:
-        return roles(config) if config else {}
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        return roles(today(config)) if config else {}
+    except _FAULTS as error:
         raise ConfigError(f"is not one of Keras: {error}") from error
+
+
+def _legacy_roles(
+    entries: Sequence[TensorEntry], known: Mapping[str, Role], config: Mapping[str, Any] | None
+) -> dict[str, Role]:
+    try:
+        return legacy_roles(entries, known, today(config)) if config else {}
+    except _FAULTS as error:
+        raise ConfigError(f"is not one of Keras: {error}") from error
+
+
+def _confirmed(
+    known: Mapping[str, Role], paths: Collection[str], labels: Mapping[str, str]
+) -> Mapping[str, Role]:
+    """The roles without those that are guesses which the file does not confirm."""
+    return {
+        path: role
+        for path, role in known.items()
+        if path not in paths or role.witnesses.items() <= labels.items()
+    }
 
 
 def unmatched(
@@ -92,15 +115,22 @@ def unmatched(
     """Variables of the config that no entry is, and entries that no layer of the config has."""
     known = _roles(config)
     found = {(role.name, role.layer) for role in known.values()}
-    present = {(entry.name, entry.layer) for entry in entries}
+    present = {(_own_name(entry.name), entry.layer) for entry in entries}
     paths = {canonical(entry.path) for entry in entries}
     lacking = [
         role.name
         for path, role in known.items()
-        if path not in paths and (role.name, role.layer) not in present
+        if not (role.optional or role.witnesses)
+        and path not in paths
+        and (_own_name(role.name), role.layer) not in present
     ]
     foreign = [entry.name for entry in entries if entry.layer is None]
     return (lacking if found else []), foreign
+
+
+def _own_name(name: str) -> str:
+    """The names of a variable and its layer: a layer in two places is stored in the first."""
+    return "/".join(whole_name(name).split("/")[-2:])
 
 
 def _labeled(path: str, labels: Mapping[str, str]) -> str | None:
@@ -117,43 +147,3 @@ def _above(path: str) -> Iterator[str]:
     parts = path.split("/")
     for end in range(1, len(parts) + 1):
         yield "/".join(parts[:end])
-
-
-def legacy_name(path: str) -> str:
-    """What people call the tensor that Keras stored at `path` of a legacy file.
-
-    The root of the weights, the `:0` of TensorFlow and the doubled layer name are dropped.
-
-    >>> legacy_name("model_weights/conv1/conv1/kernel:0")
-    'conv1/kernel'
-    """
-    parts = path.removeprefix("model_weights/").split("/")
-    if len(parts) > 2 and parts[0] == parts[1]:
-        del parts[0]
-    parts[-1] = re.sub(r"(?<=.):0$", "", parts[-1])
-    return "/".join(parts)
-
-
-def _legacy_role(path: str, known: Mapping[str, Role]) -> Role | None:
-    """The role of a variable of a legacy file, whose path is made of names.
-
-    It is the one variable of its kind in the layer, or the one with most of the layers on the path.
-    """
-    parts = legacy_name(path).split("/")
-    leaf = re.split(r"_(?=[Wb]$)", parts[-1])[-1]
-    leaves = {leaf, _LEGACY_LEAVES.get(leaf, leaf)}
-    found = [
-        role
-        for role in known.values()
-        if role.variable in leaves and role.name.split("/")[0] == parts[0]
-    ]
-    if len(found) > 1:
-        found = [role for role in found if _on_the_way(role.name.split("/")[:-1], parts)]
-        deepest = max((role.name.count("/") for role in found), default=0)
-        found = [role for role in found if role.name.count("/") == deepest]
-    return found[0] if len(found) == 1 else None
-
-
-def _on_the_way(layers: Sequence[str], parts: Sequence[str]) -> bool:
-    remaining = iter(parts)
-    return all(layer in remaining for layer in layers)

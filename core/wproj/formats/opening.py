@@ -69,7 +69,8 @@ def _with_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     from wproj.formats.keras_names import MAX_CONFIG, ConfigError, parse_config, unmatched
     from wproj.formats.keras_weights import KerasWeights
 
-    if not isinstance(checkpoint, KerasWeights) or checkpoint.layout != "keras":
+    keras = any(entry.named_by is not None for entry in checkpoint.entries)
+    if not isinstance(checkpoint, KerasWeights) or not keras:
         problem = "a config goes with Keras weights in HDF5 that have none inside"
         raise FileError(str(checkpoint.path), problem)
     try:

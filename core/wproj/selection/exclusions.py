@@ -6,8 +6,11 @@ from collections.abc import Collection
 from wproj.formats.base import TensorEntry
 
 _OPTIMIZER = re.compile(r"(^|/)_?(optimizer|optimizer_weights)(/|$)|^optimizer\.")
-_MOVING = re.compile(r"(^|[/._])(moving|running)_(mean|var|variance)$")
+_MOVING = re.compile(
+    r"(^|[/._])((moving|running)_(mean|var|variance|std|stddev)|renorm_(mean|stddev))$"
+)
 _COUNTER = re.compile(r"(^|[/._])(num_batches_tracked|iterations?|learning_rate|seed)$")
+_QUANTIZATION = re.compile(r"/(\w+_(scale|zero|amax_history)|g_idx|awq_scales)$")
 _NORMALIZATION = re.compile(r"(^|/)batch_normalization(_\d+)?/vars/\d+$")
 
 _KINDS = {
@@ -28,6 +31,9 @@ def obstacle(entry: TensorEntry, every_name: Collection[str]) -> str | None:
         return entry.obstacle
     if entry.kind in _KINDS:
         return f"{entry.dtype}: {_KINDS[entry.kind]}"
+    lora = re.sub(r"(?<=/)(?=\w+$)", "lora_", entry.name) + "_a"
+    if lora in every_name:
+        return f"{lora} adds to it when it is used: its own norms mean nothing"
     scale = _scale_of(entry.name, every_name)
     if scale and entry.kind == "float8":
         return f"{entry.dtype} scaled by {scale}: its raw norms mean nothing"
@@ -46,6 +52,8 @@ def exclusion(entry: TensorEntry, every_name: Collection[str]) -> str | None:
         return "counter"
     if entry.layer == "Normalization":
         return "statistics of the data"
+    if entry.layer is not None and _QUANTIZATION.search(entry.name):
+        return "state of a quantization"
     if entry.name.endswith("/vector_u"):
         return "state of the power iteration"
     return None

@@ -2,15 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INTEROP := .venv-interop
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export KERAS_BACKEND := numpy
 
-.PHONY: demo test check lint unit slow real format clean
+.PHONY: demo test check lint unit slow real test-interop format clean
 
 demo: $(VENV)/installed
 	@sh sample_weights/demo.sh $(BIN)/wproj
 
-test: lint unit slow real
+test: lint unit slow real test-interop
 
 # Formatting, linting and types.
 lint: $(VENV)/developing
@@ -20,7 +21,7 @@ lint: $(VENV)/developing
 
 # Everything that takes milliseconds, in parallel.
 unit: $(VENV)/developing
-	$(BIN)/python -m pytest -n auto -m "not slow and not real"
+	$(BIN)/python -m pytest -n auto -m "not slow and not real and not interop"
 
 # A million vectors, two-gibibyte files, signals and full disks, the wheel in a clean environment.
 slow: $(VENV)/developing
@@ -30,12 +31,19 @@ slow: $(VENV)/developing
 real: $(VENV)/developing
 	$(BIN)/python -m pytest -m real
 
+# Constraints in the training loop: tensors of PyTorch, arrays of JAX, and Keras on both, which has
+# one backend for each process. One test at a time, as each of them uses all processors.
+test-interop: $(INTEROP)/installed
+	KERAS_BACKEND=torch $(INTEROP)/bin/python -m pytest tests/constraints/test_arrays.py \
+	  tests/constraints/test_saved_models.py tests/interop
+	KERAS_BACKEND=jax $(INTEROP)/bin/python -m pytest tests/constraints/test_saved_models.py tests/interop
+
 format: $(VENV)/developing
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEROP) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -45,4 +53,10 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/developing: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --group test --group lint
+	touch $@
+
+$(INTEROP)/installed: pyproject.toml
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(INTEROP)/bin/python -m pip install --quiet --editable . --group interop
 	touch $@

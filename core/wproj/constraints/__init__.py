@@ -2,9 +2,10 @@
 
 from wproj.constraints.base import Constraint, ElementwiseConstraint, RadialConstraint
 from wproj.constraints.keras import MaxNorm, MinMaxNorm, NonNeg, UnitNorm
-from wproj.constraints.registry import deserialize, get, serialize
+from wproj.constraints.registry import CUSTOM_OBJECTS, deserialize, get, serialize
 
 constraint = Constraint
+custom_objects = CUSTOM_OBJECTS
 max_norm = MaxNorm
 min_max_norm = MinMaxNorm
 non_neg = NonNeg
@@ -19,6 +20,7 @@ __all__ = [
     "RadialConstraint",
     "UnitNorm",
     "constraint",
+    "custom_objects",
     "deserialize",
     "get",
     "max_norm",

@@ -15,7 +15,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wproj.dtypes import Float64, Stored, finite, nearest, projectable, to_float64
+from wproj.constraints.arrays import Array, clipped, namespace, rescaled, unwrapped
+from wproj.dtypes import Stored, finite, nearest, projectable, to_float64
 from wproj.errors import ConstraintError, NonFiniteError, RequestError, TensorError
 from wproj.numerics.norms import Bounds, count_nonfinite, measure
 from wproj.numerics.rounding import clip, rescale, rescale_into
@@ -130,14 +131,27 @@ class Constraint:
 class ArrayConstraint(Constraint):
     """Base of the constraints that wproj itself projects onto."""
 
-    def __call__(self, w: ArrayLike) -> Stored:
-        """The nearest weights inside, as stored: same shape and dtype, exact numerics.
+    def __call__(self, w: Array) -> Array:
+        """The nearest weights inside: a new array of the type, shape, dtype and device of `w`.
+
+        NumPy's arrays are projected as stored, by the exact numerics; of a Keras variable, its
+        value. On arrays of other frameworks see `approach`.
 
         Raises:
             RequestError: `w` is not a float array, or has no such axis.
-            TensorError: NaN or infinite entries.
+            TensorError: NaN or infinite entries of a NumPy array.
         """
-        return self.project(w)
+        w = unwrapped(w)
+        return self.project(w) if namespace(w) is np else self.approach(w)
+
+    @abstractmethod
+    def approach(self, w: Array) -> Array:
+        """The same within rounding, for a training loop: for any array of the array API standard.
+
+        Not certified: a norm may exceed its bound by a few units in the last place. No value is
+        looked at, so that it can be compiled and waits for no device; there is no gradient; and
+        non-finite vectors or entries stay as they are.
+        """
 
     def project(
         self,
@@ -187,13 +201,17 @@ class RadialConstraint(ArrayConstraint):
         """The smallest and the largest norm inside."""
 
     @abstractmethod
-    def target(self, norms: Float64) -> Float64:
-        """The norms that vectors of these norms are scaled to."""
+    def target(self, norms: Array) -> Array:
+        """The norms that vectors of these norms are scaled to; float64 for NumPy's arrays."""
 
     @property
     def step(self) -> bool:
         """Whether `target` moves only part of the way, so that nothing can be certified."""
         return False
+
+    def approach(self, w: Array) -> Array:
+        """`w` with its vectors scaled to within rounding of the set; see the base class."""
+        return rescaled(w, self.axis, self.bounds, self.target)
 
     def at(self, axis: Axis) -> Self:
         """The same constraint with its norms along `axis`."""
@@ -249,8 +267,12 @@ class ElementwiseConstraint(ArrayConstraint):
     """A constraint on each entry by itself."""
 
     @abstractmethod
-    def clip(self, values: Float64) -> Float64:
-        """The nearest values inside, in float64; what is inside comes back equal."""
+    def clip(self, values: Array) -> Array:
+        """The nearest values inside, float64 for NumPy's; what is inside comes back equal."""
+
+    def approach(self, w: Array) -> Array:
+        """`w` with its entries clipped; see the base class."""
+        return clipped(w, self.clip)
 
     def contains(self, w: ArrayLike) -> NDArray[np.bool_]:
         """Which entries of `w` are inside; an array of its shape."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wproj.constraints.arrays import Array, between, namespace
 from wproj.constraints.base import Axis, Constraint, ElementwiseConstraint, RadialConstraint
-from wproj.dtypes import Float64
 from wproj.errors import ConstraintError
 
 
@@ -40,9 +40,9 @@ class MaxNorm(RadialConstraint):
         """From 0 to `max_value`."""
         return 0.0, float(self.max_value)
 
-    def target(self, norms: Float64) -> Float64:
+    def target(self, norms: Array) -> Array:
         """The norms, cut off at `max_value`."""
-        return np.minimum(norms, self.max_value)
+        return between(norms, upper=self.max_value)
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class NonNeg(ElementwiseConstraint):
     array([0., 2.])
     """
 
-    def clip(self, values: Float64) -> Float64:
+    def clip(self, values: Array) -> Array:
         """The values, zero where they were negative."""
-        return np.where(values < 0, 0.0, values)
+        return between(values, lower=0.0)
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class UnitNorm(RadialConstraint):
         """From 1 to 1."""
         return 1.0, 1.0
 
-    def target(self, norms: Float64) -> Float64:
+    def target(self, norms: Array) -> Array:
         """Ones."""
-        return np.ones_like(norms)
+        return namespace(norms).ones_like(norms)
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ class MinMaxNorm(RadialConstraint):
         """Whether `rate` is below 1."""
         return self.rate < 1
 
-    def target(self, norms: Float64) -> Float64:
+    def target(self, norms: Array) -> Array:
         """`rate` of the way from the norms to the nearest norms inside."""
-        clipped = np.clip(norms, self.min_value, self.max_value)
+        clipped = between(norms, self.min_value, self.max_value)
         return clipped if self.rate == 1 else self.rate * clipped + (1 - self.rate) * norms
 
 

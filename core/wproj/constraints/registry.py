@@ -35,6 +35,12 @@ _ALIASES: dict[str, type[Constraint]] = {
     "unitnorm": UnitNorm,
 }
 
+# For `keras.models.load_model`: the classes by the names that Keras writes for them, where they are
+# registered with it in the package `wproj`, and where they are not.
+CUSTOM_OBJECTS: dict[str, type[Constraint]] = {
+    name: cls for cls in ALL.values() for name in (cls.__name__, f"wproj>{cls.__name__}")
+}
+
 Identifier = None | str | Mapping[str, Any] | type[Constraint] | Callable[[Any], Any]
 
 

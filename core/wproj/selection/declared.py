@@ -61,6 +61,11 @@ def _item(entry: TensorEntry, custom: Mapping[str, type[Constraint]]) -> Assignm
     return Assignment(entry, "declared", (constraint.at(axis),), axis)
 
 
+def has_declared(checkpoint: Checkpoint) -> bool:
+    """Whether a layer of the checkpoint declares a constraint."""
+    return any(entry.declared is not None for entry in checkpoint.entries)
+
+
 def declared_text(declared: object) -> str:
     """A declared constraint in a few words.
 
@@ -84,12 +89,14 @@ def declared_text(declared: object) -> str:
 
 
 def _custom_name(declared: object) -> str | None:
-    """What a constraint that is not one of Keras is registered as; None for those of Keras."""
+    """What a constraint of neither Keras nor wproj is registered as; None for one of theirs."""
     if not isinstance(declared, Mapping):
         return None
     module, registered = declared.get("module"), declared.get("registered_name")
+    kind = str(declared.get("class_name"))
+    if str(module).startswith("wproj.") and registered in (kind, f"wproj>{kind}"):
+        return None if known_name(kind) else str(registered)
     if registered:
         return str(registered)
-    kind = str(declared.get("class_name"))
     foreign = isinstance(module, str) and module.split(".")[0] not in ("keras", "tf_keras")
     return kind if foreign or not known_name(kind) else None

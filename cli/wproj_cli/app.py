@@ -5,8 +5,13 @@ from typing import Annotated
 import typer
 
 from wproj_cli.commands.audit import audit
+from wproj_cli.commands.check import check
+from wproj_cli.commands.diff import diff
+from wproj_cli.commands.explain import explain
+from wproj_cli.commands.init import init
 from wproj_cli.commands.ls import ls
 from wproj_cli.commands.project import project
+from wproj_cli.commands.schema import schema
 
 # Plain help can be copied, does not wrap at 80 columns, and starts in half the time.
 app = typer.Typer(
@@ -29,5 +34,5 @@ def describe(
     """Project the weights of saved neural networks onto constraint sets."""
 
 
-for command in (ls, audit, project):
+for command in (ls, audit, project, check, diff, explain, init, schema):
     app.command()(command)

@@ -10,20 +10,45 @@ from typing import Annotated, Literal
 import typer
 
 import wproj
+from wproj_cli.colors import Color
+from wproj_cli.completion import tensor_names
 
-ReportFormat = Literal["text", "json"]
-FORMATS: tuple[ReportFormat, ...] = ("text", "json")
+ReportFormat = Literal["text", "json", "jsonl", "csv", "md", "junit", "github", "gitlab"]
+FileFormat = ReportFormat | Literal["html"]
+FORMATS: tuple[FileFormat, ...] = (
+    "text",
+    "json",
+    "jsonl",
+    "csv",
+    "md",
+    "junit",
+    "github",
+    "gitlab",
+    "html",
+)
 
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE", help="Checkpoints, recognized by their content.")
 ]
 Match = Annotated[
     list[str] | None,
-    typer.Option("-m", "--match", metavar="GLOB", help="Tensors by name or path; repeat for more."),
+    typer.Option(
+        "-m",
+        "--match",
+        metavar="GLOB",
+        help="Tensors by name or path; repeat for more.",
+        autocompletion=tensor_names,
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option("-x", "--exclude", metavar="GLOB", help="Tensors to leave out; repeat for more."),
+    typer.Option(
+        "-x",
+        "--exclude",
+        metavar="GLOB",
+        help="Tensors to leave out; repeat for more.",
+        autocompletion=tensor_names,
+    ),
 ]
 Axis = Annotated[
     str | None,
@@ -37,6 +62,46 @@ Axis = Annotated[
 Layout = Annotated[
     Literal["keras", "torch"] | None,
     typer.Option("--layout", help="Where kernels have their output axis: last or first."),
+]
+Specs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-c",
+        "--constraint",
+        metavar="SPEC",
+        help="max_norm=2 | non_neg | unit_norm | min_max_norm=0.5..2 | file.py:Class; "
+        "join with '+'.",
+    ),
+]
+RuleTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-r",
+        "--rule",
+        metavar="RULE",
+        help="'GLOB SPEC [axis=AXES] [key=value]...'; repeat for more, the first match wins.",
+    ),
+]
+RecipePath = Annotated[
+    str | None,
+    typer.Option("--recipe", metavar="FILE", help="Rules from a TOML file; '-' for stdin."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change the recipe: rule.ID.max_value=3; repeat."
+    ),
+]
+AllowUnmatched = Annotated[
+    bool, typer.Option("--allow-unmatched", help="Warn of rules that match nothing, go on.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors and findings.")]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Tell of every tensor, on standard error.")
+]
+Colors = Annotated[
+    Color,
+    typer.Option("--color", help="Color the verdicts: on a terminal, unless NO_COLOR is set."),
 ]
 Declared = Annotated[
     bool, typer.Option("--declared", help="The constraints that the model's layers declare.")
@@ -79,7 +144,14 @@ def parse_custom(custom: Sequence[str] | None) -> dict[str, type[wproj.Constrain
 
 
 def expand(files: Sequence[str]) -> list[str]:
-    """The files; where the shell leaves globs to the program, as on Windows, those are expanded."""
-    if os.name != "nt":
-        return list(files)
-    return [path for file in files for path in (sorted(glob.glob(file)) or [file])]  # noqa: PTH207 # keeps the text as given
+    """The files; a text that is no file but a pattern stands for the files that it matches.
+
+    So it is also where nobody else expands patterns: on Windows, or in quotes.
+    """
+    return [path for file in files for path in _matching(file)]
+
+
+def _matching(file: str) -> list[str]:
+    if os.path.lexists(file) or not glob.has_magic(file):
+        return [file]
+    return sorted(glob.glob(file, recursive=True)) or [file]  # noqa: PTH207 # keeps the text as given

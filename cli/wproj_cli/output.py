@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import wproj
+from wproj_cli.colors import Color, is_wanted, paint
 from wproj_cli.options import ReportFormat
+from wproj_cli.progress import track
 from wproj_cli.render import render
+from wproj_cli.render.columns import ASCII_SPARKS, SPARKS
+from wproj_cli.render.sentences import describe
 from wproj_cli.reports import parse_reports, write_report
 
 
@@ -31,7 +35,7 @@ def emit(text: str) -> None:
     if sys.stdout is None:  # Closed before the program began: nobody wants to hear.
         return
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(_encodable(text, sys.stdout.encoding))
         sys.stdout.flush()
     except BrokenPipeError as error:
         raise PipeClosedError from error
@@ -41,12 +45,29 @@ def emit(text: str) -> None:
         raise wproj.OutputError(f"could not write the report: {error.strerror}") from error
 
 
+def _encodable(text: str, encoding: str) -> str:
+    """The text, its sparklines and dots in ASCII where the encoding does not have them."""
+    for glyphs, plain in ((SPARKS, ASCII_SPARKS), ("\u00b7", "|")):
+        try:
+            glyphs.encode(encoding)
+        except (UnicodeEncodeError, LookupError):
+            text = text.translate(str.maketrans(glyphs, plain))
+    return text
+
+
+def _speak_utf8() -> None:
+    """What programs read is UTF-8 with plain newlines, whatever people here read."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None and not sys.stdout.isatty():
+        reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
 def tell(text: str) -> None:
     """Writes a line to standard error, if anybody listens."""
     if sys.stderr is None:
         return
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{_encodable(text, sys.stderr.encoding)}\n")
         sys.stderr.flush()
 
 
@@ -67,14 +88,47 @@ class Outcome:
         reports: list[str] | None,
         involved: Sequence[str | None],
         numerics: str | None = None,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        color: Color = "never",
     ) -> None:
+        if quiet and verbose:
+            raise wproj.RequestError("-q and -v exclude each other")
         self._command = command
         self._format = fmt
         self._reports = parse_reports(reports, [path for path in involved if path])
         self._numerics = numerics
         self._files: list[wproj.FileReport] = []
         self._diagnostics: list[wproj.Diagnostic] = []
+        self._quiet = quiet
+        self._verbose = verbose
+        self._color = color
         self.exit_code = 0
+        self.recipe: wproj.Recipe | None = None
+
+    @property
+    def files(self) -> list[wproj.FileReport]:
+        """The files that were worked through so far."""
+        return list(self._files)
+
+    def mention(self, text: str) -> None:
+        """Says on standard error what is about to happen, unless that is not wanted."""
+        if not self._quiet:
+            tell(text)
+
+    def follow(
+        self, reports: Iterator[wproj.TensorReport], total: int
+    ) -> Iterator[wproj.TensorReport]:
+        """Passes reports of `total` bytes on, and shows on standard error how far the work is."""
+        for report in reports if self._quiet else track(reports, total):
+            self.detail([report])
+            yield report
+
+    def detail(self, tensors: Iterable[wproj.TensorReport]) -> None:
+        """Tells of tensors in a line each, if that is wanted."""
+        for tensor in tensors if self._verbose else ():
+            tell(f"note: {wproj.printable(tensor.name)}: {describe(tensor, self._command)}")
 
     def add(self, file: wproj.FileReport) -> None:
         """A file that was worked through."""
@@ -92,7 +146,8 @@ class Outcome:
 
     def warn(self, warning: wproj.WprojError, file: str) -> None:
         """Something odd that does not stand in the way."""
-        complain(warning, "warning")
+        if not self._quiet:
+            complain(warning, "warning")
         self._diagnose("warning", warning, file)
 
     def opened(self, checkpoint: wproj.Checkpoint) -> None:
@@ -119,9 +174,22 @@ class Outcome:
             OutputError: A report cannot be written.
         """
         report = wproj.make_report(
-            self._command, self._files, self._diagnostics, self.exit_code, self._numerics
+            self._command,
+            self._files,
+            self._diagnostics,
+            self.exit_code,
+            self._numerics,
+            self.recipe,
         )
         for fmt, path in self._reports:
             write_report(path, render(report, fmt))
-        emit(render(report, self._format))
+        if not (self._quiet and self._format == "text" and self.exit_code == 0):
+            self._print(render(report, self._format))
         return self.exit_code
+
+    def _print(self, text: str) -> None:
+        if self._format != "text":
+            _speak_utf8()
+        elif is_wanted(self._color):
+            text = paint(text)
+        emit(text)

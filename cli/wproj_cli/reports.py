@@ -1,4 +1,7 @@
-"""Reports to files: whole or not at all, and never over anything but an older report."""
+"""Reports to files: whole or not at all, and never over anything but an older report.
+
+GitHub's summary of a job, which other steps write to as well, is appended to.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import wproj
-from wproj_cli.options import FORMATS, ReportFormat
+from wproj_cli.options import FORMATS, FileFormat
 
-Reports = list[tuple[ReportFormat, Path]]
+Reports = list[tuple[FileFormat, Path]]
 
 
 def parse_reports(reports: Sequence[str] | None, involved: Sequence[str]) -> Reports:
@@ -38,7 +41,7 @@ def parse_reports(reports: Sequence[str] | None, involved: Sequence[str]) -> Rep
 
 
 def write_report(path: Path, text: str) -> None:
-    """Writes a report file whole or not at all.
+    """Writes a report file whole or not at all; to the summary of a job, at its end.
 
     Raises:
         OutputError: The system refuses, or there is something else than a regular file.
@@ -49,6 +52,9 @@ def write_report(path: Path, text: str) -> None:
             raise OSError(0, "is a directory")
         if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
             raise OSError(0, "is not a regular file")
+        if _is_summary(path):
+            _append(path, text)
+            return
         beside.write_text(text, encoding="utf-8", newline="\n")
         beside.replace(path)
     except OSError as error:
@@ -56,6 +62,21 @@ def write_report(path: Path, text: str) -> None:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
+
+
+def _is_summary(path: Path) -> bool:
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    return bool(summary) and _same(str(path), str(summary))
+
+
+def _append(path: Path, text: str) -> None:
+    """Adds a text of its own to a file, in one write: after an empty line, if there is any."""
+    with path.open("ab+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 2))
+        tail = file.read()
+        gap = b"" if not size else b"\n\n"[len(tail) - len(tail.rstrip(b"\n")) :]
+        file.write(gap + text.encode())
 
 
 def _same(path: str, other: str) -> bool:

@@ -134,6 +134,25 @@ class RuleSyntaxError(RequestError):
         )
 
 
+class RecipeError(RequestError):
+    """A recipe cannot be read, or says what a recipe cannot say."""
+
+    def __init__(self, path: str, line: int | None, problem: str, hint: str | None = None) -> None:
+        where = printable(path) if line is None else f"{printable(path)}, line {line}"
+        super().__init__(f"recipe {where}: {printable(problem)}", hint)
+
+
+class ExpectError(RequestError):
+    """A rule takes another number of tensors than it expects."""
+
+    def __init__(self, rule: str, expected: int, names: Sequence[str], path: str) -> None:
+        found = f"{plural(len(names), 'tensor')} in {printable(path)}"
+        super().__init__(
+            f"rule {printable(rule)!r} expects {expected} and takes {found}: {listed(names)}",
+            "correct the pattern, or the number that it expects",
+        )
+
+
 class AxisError(RequestError):
     """An axis that this tensor does not have, given twice, or of the wrong type."""
 

@@ -15,11 +15,28 @@ from wproj.constraints.base import (
 )
 from wproj.dtypes import Float64, to_float64
 from wproj.formats.base import Store
+from wproj.measures import Distance, Histogram, NormSummary, OutsideVector, Violations
 from wproj.numerics.norms import count_nonfinite, measure
 from wproj.numerics.vectors import TILE, Read, Tile, Unit, Vectors
-from wproj.report import Distance, Histogram, NormSummary, Violations
+from wproj.summarizing import distance, finite, histogram, summarize_norms
 
-_BINS = 20
+_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far outside a norm may be without counting as a violation; nothing by default.
+
+    Attributes:
+        rtol: Relative to the bound.
+        atol: Besides, in the unit of the norms.
+    """
+
+    rtol: float = 0.0
+    atol: float = 0.0
+
+
+STRICT = Tolerance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +61,7 @@ def measure_tensor(
     steps: Sequence[Constraint],
     before: Store,
     after: Store | None,
+    tolerance: Tolerance = STRICT,
 ) -> Measures:
     """Measures a tensor's vectors along `axis`, as stored in `before` and, if given, in `after`.
 
@@ -51,8 +69,8 @@ def measure_tensor(
     Non-finite vectors are counted; they count neither as violations nor in the norms.
     """
     vectors = Vectors.of((0,), ()) if 0 in shape else Vectors.of(shape, axis)
-    first = _Side(vectors)
-    last = _Side(vectors) if after else first
+    first = _Side(vectors, tolerance)
+    last = _Side(vectors, tolerance) if after else first
     change = _Change(vectors)
     for unit in vectors.units():
         first.add(unit, before.read, steps)
@@ -68,28 +86,31 @@ def measure_tensor(
     if entries and nonfinite and math.prod(shape):
         nonfinite = count_nonfinite(before.read, math.prod(shape), TILE)[0]
     return Measures(
-        norm_before=_summary(first.norms),
-        norm_after=_summary(last.norms) if after else None,
+        norm_before=summarize_norms(first.norms),
+        norm_after=summarize_norms(last.norms) if after else None,
         changed_vectors=change.entries if entries else int(change.vectors.sum()),
         changed_entries=change.entries,
         zero=int((first.norms == 0).sum()),
         unreachable=_unreachable(last.norms, steps),
         nonfinite=nonfinite,
         violations=_violations(vectors, first, last if after else None, steps, entries=entries),
-        distance=_distance(first.norms, change.squares) if after else None,
-        histogram=None if after else _histogram(first.norms),
+        distance=distance(first.norms, change.squares) if after else None,
+        histogram=histogram(first.norms, last.norms if after else None),
     )
 
 
 class _Side:
     """Norms and violations of a tensor's vectors, before or after."""
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: Vectors, tolerance: Tolerance) -> None:
         self._vectors = vectors
+        self._tolerance = tolerance
         self.norms: Float64 = np.zeros(vectors.kept_shape)
         self.excess: Float64 = np.zeros(vectors.kept_shape)
+        self.outside: NDArray[np.bool_] = np.zeros(vectors.kept_shape, np.bool_)
         self.nonfinite = 0
         self.outside_entries = 0
+        self.worst_entry = (0.0, 0, 0.0)
 
     def add(self, unit: Unit, read: Read, steps: Sequence[Constraint]) -> None:
         norms = measure(unit, read)
@@ -101,6 +122,8 @@ class _Side:
             if isinstance(step, RadialConstraint):
                 limits = step.limits(self._vectors, read(0, 1).dtype)
                 np.maximum(excess, limits.excess(value), out=excess)
+                relaxed = limits.relaxed(self._tolerance.rtol, self._tolerance.atol)
+                self.outside[unit.index] |= relaxed.excess(value) > 0
             elif isinstance(step, ElementwiseConstraint):
                 self._add_entries(unit, read, step, excess)
 
@@ -113,8 +136,12 @@ class _Side:
                 miss = np.abs(step.clip(values) - values)
             miss[~np.isfinite(values)] = 0
             self.outside_entries += int((miss > 0).sum())
+            at = int(miss.argmax())
+            found = (float(miss.flat[at]), tile.start + at, float(values.flat[at]))
+            self.worst_entry = max(self.worst_entry, found, key=lambda worst: worst[0])
             worst = miss.max(axis=tile.axes, keepdims=True)
             excess[tile.index] = np.maximum(excess[tile.index], worst)
+            self.outside[unit.index][tile.index] |= worst > 0
 
     def add_whole(self, shape: tuple[int, ...], read: Read, step: Constraint) -> None:
         """Asks a user-defined constraint what is inside, if it can tell."""
@@ -126,6 +153,7 @@ class _Side:
         self.outside_entries += int(outside.sum())
         axes = tuple(d for d, summed in enumerate(self._vectors.summed) if summed)
         self.excess += outside.any(axis=axes, keepdims=True)
+        self.outside |= outside.any(axis=axes, keepdims=True)
 
 
 class _Change:
@@ -165,60 +193,43 @@ def _violations(
         return Violations(before=None, after=None, worst_index=None, worst_norm=None)
 
     def count(side: _Side) -> int:
-        return side.outside_entries if entries else int((side.excess > 0).sum())
+        return side.outside_entries if entries else int(side.outside.sum())
 
-    worst = int(first.excess.argmax()) if first.excess.size else 0
-    found = count(first) > 0 and not entries
+    outside = [] if entries else _outside(vectors, first)
+    index: list[int] | None = outside[0].index if outside else None
+    miss, value = outside[0].excess if outside else None, None
+    if entries and first.worst_entry[0] > 0:
+        miss, at, value = first.worst_entry
+        index = [int(i) for i in np.unravel_index(at, vectors.shape)]
     return Violations(
         before=count(first),
         after=None if last is None else count(last),
-        worst_index=vectors.index_of(worst) if found else None,
-        worst_norm=_finite(first.norms.flat[worst]) if found else None,
+        worst_index=index,
+        worst_norm=outside[0].norm if outside else None,
+        worst_value=value,
+        worst_excess=miss,
+        vectors=outside,
     )
+
+
+def _outside(vectors: Vectors, side: _Side) -> list[OutsideVector]:
+    """The vectors that are farthest outside, the worst first."""
+    excess = np.where(side.outside, side.excess, -1.0).reshape(-1)
+    count = min(_LISTED, int(side.outside.sum()))
+    if not count:
+        return []
+    worst = np.argpartition(-excess, count - 1)[:count]
+    worst = worst[np.lexsort((worst, -excess[worst]))]
+    return [
+        OutsideVector(
+            index=vectors.index_of(int(at)),
+            norm=finite(side.norms.flat[at]),
+            excess=finite(excess[at]),
+        )
+        for at in worst
+    ]
 
 
 def _unreachable(norms: Float64, steps: Sequence[Constraint]) -> int:
     lowest = [s.bounds[0] for s in steps if isinstance(s, RadialConstraint)]
     return int((norms == 0).sum()) if any(low > 0 for low in lowest) else 0
-
-
-def _summary(norms: Float64) -> NormSummary:
-    measured = norms[np.isfinite(norms)]
-    if not measured.size:
-        return NormSummary(min=None, mean=None, p50=None, p99=None, max=None)
-    # Scaled by a power of two, lest sums of 1e308 overflow.
-    shift = max(0, int(np.frexp(measured.max())[1]) - 512)
-    p50, p99 = np.ldexp(np.quantile(np.ldexp(measured, -shift), [0.5, 0.99]), shift)
-    return NormSummary(
-        min=float(measured.min()),
-        mean=float(np.ldexp(np.ldexp(measured, -shift).mean(), shift)),
-        p50=float(p50),
-        p99=float(p99),
-        max=float(measured.max()),
-    )
-
-
-def _histogram(norms: Float64) -> Histogram | None:
-    measured = norms[np.isfinite(norms)]
-    if not measured.size:
-        return None
-    low, high = float(measured.min()), float(measured.max())
-    if low == high:
-        return Histogram(low=low, high=high, counts=[int(measured.size)])
-    # By halves, as the width itself may be beyond float64; and without np.histogram, which
-    # refuses widths of a few units in the last place, as UnitNorm leaves them.
-    place = (measured / 2 - low / 2) / (high / 2 - low / 2) * _BINS
-    bins = np.minimum(np.nan_to_num(place).astype(np.intp), _BINS - 1)
-    return Histogram(low=low, high=high, counts=np.bincount(bins, minlength=_BINS).tolist())
-
-
-def _distance(norms: Float64, squares: float) -> Distance:
-    with np.errstate(over="ignore"):
-        whole = float(np.sqrt(np.nansum(np.square(norms))))
-    absolute = math.sqrt(squares) if math.isfinite(squares) else math.inf
-    relative = absolute / whole if whole else math.nan
-    return Distance(absolute=_finite(absolute), relative=_finite(relative))
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

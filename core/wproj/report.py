@@ -8,56 +8,23 @@ from typing import Any, Literal
 
 import msgspec
 
+from wproj.measures import Difference, Distance, Histogram, NormSummary, Violations
+
 SCHEMA = "wproj.report"
 SCHEMA_VERSION = "1.0"
 
-Status = Literal["changed", "unchanged", "violation", "ok", "skipped", "error"]
-
-
-class NormSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Euclidean norms of a tensor's vectors, in float64, of the values as stored.
-
-    Quantiles interpolate linearly. Vectors with non-finite entries are left out; all five are None
-    where no vector remains.
-    """
-
-    min: float | None
-    mean: float | None
-    p50: float | None
-    p99: float | None
-    max: float | None
-
-
-class Histogram(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of norms in bins of equal width from `low` to `high`."""
-
-    low: float
-    high: float
-    counts: list[int]
-
-
-class Violations(msgspec.Struct, frozen=True, kw_only=True):
-    """Vectors outside the constraint's set, before and after.
-
-    `worst_index` is the index, over the axes that are not summed over, of the vector that was
-    farthest outside before, and `worst_norm` its norm. A user-defined constraint without
-    `contains` leaves all of them None.
-    """
-
-    before: int | None
-    after: int | None
-    worst_index: list[int] | None
-    worst_norm: float | None
-
-
-class Distance(msgspec.Struct, frozen=True, kw_only=True):
-    """Euclidean distance between the tensor before and after; relative to its norm before.
-
-    None where it is beyond float64, or the norm is 0.
-    """
-
-    absolute: float | None
-    relative: float | None
+Status = Literal[
+    "changed",
+    "unchanged",
+    "violation",
+    "ok",
+    "skipped",
+    "error",
+    "added",
+    "removed",
+    "reshaped",
+    "retyped",
+]
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +32,14 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     config: dict[str, Any]
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor as one of two compared checkpoints has it."""
+
+    path: str
+    shape: list[int]
+    dtype: str
 
 
 class TensorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +53,10 @@ class TensorReport(msgspec.Struct, frozen=True, kw_only=True):
     `vectors` counts entries. `zero` counts vectors of norm 0, `unreachable` those of them that a
     lower bound leaves at zero. `step` says that the constraint moves only part of the way (`rate`
     below 1).
+
+    `check` counts as violations what is outside by more than the tolerance. `diff` has the tensor
+    as either checkpoint has it in `a` and `b`, None where it has none, and their `difference`;
+    `norm_before` and `norm_after` are then those of `a` and of `b`.
     """
 
     name: str
@@ -107,10 +86,49 @@ class TensorReport(msgspec.Struct, frozen=True, kw_only=True):
     violations: Violations | None = None
     distance: Distance | None = None
     histogram: Histogram | None = None
+    a: Side | None = None
+    b: Side | None = None
+    difference: Difference | None = None
+
+
+class Looser(msgspec.Struct, frozen=True, kw_only=True):
+    """A wider pattern, and how many tensors it would match."""
+
+    pattern: str
+    count: int
+
+
+class Shadowed(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor that a rule matches and an earlier one has taken."""
+
+    name: str
+    by: str
+
+
+class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rule does to one checkpoint.
+
+    `line` is that of the recipe, `matched` and `taken` name tensors, `looser` is a wider pattern
+    for one that matches nothing, and `problem` says why the rule cannot be applied.
+    """
+
+    rule: str
+    line: int | None
+    match: list[str]
+    constraint: list[Applied]
+    matched: list[str]
+    taken: list[str]
+    shadowed: list[Shadowed]
+    looser: Looser | None
+    problem: str | None
 
 
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One checkpoint; `tensor_count` counts all of its tensors, listed in `tensors` or not."""
+    """One checkpoint; `tensor_count` counts all of its tensors, listed in `tensors` or not.
+
+    `output` is what was written, or for `diff` the second checkpoint. `rules` are those that were
+    given, in order.
+    """
 
     path: str
     format: str
@@ -118,6 +136,7 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     output: str | None
     tensor_count: int
     tensors: list[TensorReport]
+    rules: list[RuleReport] = []
 
 
 class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +160,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int
 
 
+class RecipeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Which recipe the rules are from; the digest is of its bytes."""
+
+    path: str
+    sha256: str
+
+
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """Which program made the report."""
 
@@ -157,6 +183,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     tool: Tool
     numerics: str | None
     exit_code: int
+    recipe: RecipeReport | None = None
     summary: Summary
     files: list[FileReport]
     diagnostics: list[Diagnostic]

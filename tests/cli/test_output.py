@@ -29,10 +29,10 @@ legacy.h5: hdf5, keras layout, 2 tensors, names from paths
 
 AUDIT = """\
 tiny.safetensors: safetensors, torch layout, 3 tensors
-  vectors  length  axis      min     mean      p50      p99      max  zero  nonfinite  name
-        -       -  -           -        -        -        -        -     -          -  dense.bias  [rank 1: no incoming axis]
-        3       2  1     0.00000  2.00000  1.00000  4.92000  5.00000     1          0  dense.weight
-        -       -  -           -        -        -        -        -     -          -  steps  [int32: integer entries]
+  vectors  length  axis      min     mean      p50      p99      max  zero  nonfinite  norms                 name
+        -       -  -           -        -        -        -        -     -          -                        dense.bias  [rank 1: no incoming axis]
+        3       2  1     0.00000  2.00000  1.00000  4.92000  5.00000     1          0  █   █              █  dense.weight
+        -       -  -           -        -        -        -        -     -          -                        steps  [int32: integer entries]
 """  # noqa: E501 # a table is as wide as it is
 
 PROJECT = """\
@@ -57,6 +57,7 @@ TOP_KEYS = [
     "tool",
     "numerics",
     "exit_code",
+    "recipe",
     "summary",
     "files",
     "diagnostics",
@@ -349,6 +350,9 @@ def test_the_json_of_a_projection_has_what_was_measured(wproj):
         "after": 0,
         "worst_index": [0],
         "worst_norm": 5.0,
+        "worst_value": None,
+        "worst_excess": 2.5,
+        "vectors": [{"index": [0], "norm": 5.0, "excess": 2.5}],
     }
     assert weight["distance"]["absolute"] == pytest.approx(2.5, rel=1e-6)
     assert weight["distance"]["relative"] == pytest.approx(2.5 / np.sqrt(26), rel=1e-6)

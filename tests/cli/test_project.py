@@ -325,6 +325,9 @@ def test_the_report_of_keras_numerics_says_what_was_perturbed(project):
         "after": 0,
         "worst_index": None,
         "worst_norm": None,
+        "worst_value": None,
+        "worst_excess": None,
+        "vectors": [],
     }
 
 

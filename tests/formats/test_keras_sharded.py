@@ -180,6 +180,16 @@ def test_a_map_that_does_not_fit_is_refused(sharded, tmp_path, weight_map, probl
     assert sorted(p.name for p in tmp_path.iterdir()) == ["source"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_pipe_for_a_shard_is_refused_without_waiting(sharded):
+    """Nobody writes into it."""
+    (sharded.parent / SECOND).unlink()
+    os.mkfifo(sharded.parent / SECOND)
+
+    with pytest.raises(FileError, match="is not a regular file"):
+        wproj.open_checkpoint(sharded)
+
+
 @pytest.mark.parametrize(
     "text", ["{", '{"weight_map": ', "{" * 100_000, '{"weight_map": {"a": NaN}', '{"a": 1}']
 )

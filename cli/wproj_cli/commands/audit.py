@@ -58,7 +58,8 @@ def audit(
                 checkpoint = wproj.open_checkpoint(file, config)
                 plan = wproj.audit_plan(checkpoint, match or (), exclude or (), axes, layout)
             outcome.opened(plan.checkpoint)
-            tensors = list(wproj.measure(plan))
+            size = sum(item.entry.nbytes for item in plan.items)
+            tensors = list(outcome.follow(wproj.measure(plan), size))
             outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors))
         except wproj.WprojError as error:
             outcome.failed(error, file)

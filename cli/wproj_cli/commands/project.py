@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import typer
 
 import wproj
 from wproj_cli.options import (
+    AllowUnmatched,
     Axis,
     Config,
     Custom,
@@ -17,33 +17,19 @@ from wproj_cli.options import (
     Format,
     Layout,
     Match,
+    Quiet,
+    RecipePath,
     Reports,
-    parse_custom,
+    RuleTexts,
+    Settings,
+    Specs,
+    Verbose,
 )
-from wproj_cli.output import Outcome, PipeClosedError, tell
-from wproj_cli.progress import track
+from wproj_cli.output import Outcome, PipeClosedError
+from wproj_cli.sources import Given, read_rules
 
 Source = Annotated[
     str, typer.Argument(metavar="SRC", help="The checkpoint, recognized by its content.")
-]
-Specs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-c",
-        "--constraint",
-        metavar="SPEC",
-        help="max_norm=2 | non_neg | unit_norm | min_max_norm=0.5..2 | file.py:Class; "
-        "join with '+'.",
-    ),
-]
-RuleTexts = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-r",
-        "--rule",
-        metavar="RULE",
-        help="'GLOB SPEC [axis=AXES] [key=value]...'; repeat for more, the first match wins.",
-    ),
 ]
 Target = Annotated[
     str | None, typer.Option("-o", "--output", metavar="DST", help="Write the result here.")
@@ -68,9 +54,6 @@ NonFinite = Annotated[
     Literal["error", "skip"],
     typer.Option("--nonfinite", help="Refuse NaN and infinity, or leave their vectors alone."),
 ]
-AllowUnmatched = Annotated[
-    bool, typer.Option("--allow-unmatched", help="Warn of rules that match nothing, go on.")
-]
 
 
 def project(
@@ -84,6 +67,8 @@ def project(
     constraint: Specs = None,
     axis: Axis = None,
     rule: RuleTexts = None,
+    recipe: RecipePath = None,
+    settings: Settings = None,
     declared: Declared = False,
     custom: Custom = None,
     config: Config = None,
@@ -95,10 +80,13 @@ def project(
     nonfinite: NonFinite = "error",
     fmt: Format = "text",
     report: Reports = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Apply weight constraints to a checkpoint and write the result, whole or not at all.
 
-    The rules come from -m, -c and -a, from -r, or from the model itself (--declared).
+    The rules come from -m, -c and -a, from -r, from a recipe, or from the model itself
+    (--declared).
 
     Nothing but the values of the matched tensors differs between SRC and DST.
 
@@ -109,34 +97,38 @@ def project(
       wproj project sample_weights/digits_cnn.h5 -r 'hidden non_neg+max_norm=2 axis=in' -o out.h5
       wproj project sample_weights/digits_mlp_pt.safetensors -m '*.weight' -c unit_norm -a 1 --check
     """  # noqa: D301 # \b is the character that keeps the lines apart
-    outcome = Outcome("project", fmt, report, [source, output, config], numerics)
+    involved = [source, output, config, recipe]
+    outcome = Outcome("project", fmt, report, involved, numerics, quiet=quiet, verbose=verbose)
+    given = Given(
+        match=match,
+        constraint=constraint,
+        axis=axis,
+        rule=rule,
+        recipe=recipe,
+        settings=settings,
+        declared=declared,
+        custom=custom,
+        config=config,
+        exclude=exclude,
+        layout=layout,
+        allow_unmatched=allow_unmatched,
+    )
     try:
         target = _target(source, output, in_place=in_place, dry=dry_run or check)
-        left_out = exclude or ()
-        if declared:
-            if match or constraint or axis or rule or layout:
-                raise wproj.RequestError("--declared excludes -m, -c, -a, -r and --layout")
-            classes = parse_custom(custom)
-            plan = wproj.plan_declared(source, config=config, custom=classes, exclude=left_out)
-        else:
-            checkpoint = wproj.open_checkpoint(source, config)
-            rules = _rules(match, constraint, axis, rule)
-            plan = wproj.plan(
-                checkpoint,
-                rules,
-                exclude=left_out,
-                layout=layout,
-                allow_unmatched=allow_unmatched,
-            )
+        rules = read_rules(given)
+        outcome.recipe = rules.recipe
+        plan = rules.plan(source)
         how = wproj.Numerics(numerics, _number("--epsilon", epsilon), nonfinite)
         _announce(plan, outcome, source)
         tensors = []
         reports = wproj.apply(plan, target, how, overwrite=force, in_place=in_place)
-        for tensor in track(reports, sum(item.entry.nbytes for item in plan.items)):
+        size = sum(item.entry.nbytes for item in plan.items)
+        for tensor in outcome.follow(reports, size):
             tensors.append(tensor)
             for warning in _warnings(tensor):
                 outcome.warn(warning, source)
-        outcome.add(wproj.file_report(plan.checkpoint, plan.layout, target, tensors))
+        uses = wproj.rule_reports(plan)
+        outcome.add(wproj.file_report(plan.checkpoint, plan.layout, target, tensors, uses))
         if check and any(tensor.status == "changed" for tensor in tensors):
             outcome.found()
     except wproj.WprojError as error:
@@ -166,33 +158,13 @@ def _target(source: str, output: str | None, *, in_place: bool, dry: bool) -> st
     return source if in_place else output
 
 
-def _rules(
-    match: list[str] | None, specs: list[str] | None, axis: str | None, texts: list[str] | None
-) -> Sequence[wproj.Rule]:
-    """The rules from exactly one source: -m, -c and -a, or -r."""
-    if texts:
-        if match or specs or axis:
-            problem = "-r excludes -m, -c and -a: a rule carries its own pattern and axis"
-            raise wproj.RequestError(problem)
-        return [wproj.parse_rule(text) for text in texts]
-    if not match or not specs:
-        hint = "for example -m 'conv*/kernel' -c max_norm=2 -a 0,1,2"
-        problem = "give a rule: -m GLOB and -c SPEC, or -r RULE, or --declared"
-        raise wproj.RequestError(problem, hint)
-    if len(specs) > 1:
-        hint = f"join constraints with '+': -c {'+'.join(specs)}; for several rules repeat -r"
-        raise wproj.RequestError("-c is given more than once", hint)
-    axes = "auto" if axis is None else wproj.parse_axes(axis)
-    return [wproj.Rule(tuple(match), wproj.parse_constraint(specs[0]), axes)]
-
-
 def _announce(plan: wproj.Plan, outcome: Outcome, source: str) -> None:
     """Says on standard error what is about to happen."""
     outcome.opened(plan.checkpoint)
     for warning in plan.warnings:
         outcome.warn(warning, source)
     for item in plan.items:
-        tell(str(item))
+        outcome.mention(str(item))
 
 
 def _warnings(tensor: wproj.TensorReport) -> list[wproj.WprojError]:

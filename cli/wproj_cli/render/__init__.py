@@ -1,15 +1,28 @@
-"""One small file per report format; a new one is a file and a line in `render`."""
+"""One small file per report format; a new one is a file, a line here, and one in `options`."""
 
 from __future__ import annotations
 
+import importlib
+
 import wproj
-from wproj_cli.options import ReportFormat
+from wproj_cli.options import FileFormat
+
+# Where each format is written, imported when it is: `--help` does not wait for them.
+_RENDERERS: dict[FileFormat, tuple[str, str]] = {
+    "text": ("text", "render_text"),
+    "json": ("json", "render_json"),
+    "jsonl": ("jsonl", "render_jsonl"),
+    "csv": ("csv", "render_csv"),
+    "md": ("markdown", "render_markdown"),
+    "junit": ("junit", "render_junit"),
+    "github": ("github", "render_github"),
+    "gitlab": ("gitlab", "render_gitlab"),
+    "html": ("html", "render_html"),
+}
 
 
-def render(report: wproj.Report, fmt: ReportFormat) -> str:
+def render(report: wproj.Report, fmt: FileFormat) -> str:
     """The report as text, ready to be written."""
-    from wproj_cli.render.json import render_json
-    from wproj_cli.render.text import render_text
-
-    renderers = {"json": render_json, "text": render_text}
-    return renderers[fmt](report)
+    module, function = _RENDERERS[fmt]
+    text: str = getattr(importlib.import_module(f"wproj_cli.render.{module}"), function)(report)
+    return text

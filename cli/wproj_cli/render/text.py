@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 import wproj
-
-Row = Sequence[str]
+from wproj_cli.render.columns import (
+    Row,
+    axis_text,
+    columns,
+    declared,
+    numbers,
+    remark,
+    sparkline,
+)
+from wproj_cli.render.text_gate import check_table, diff_table, explain_table
 
 
 def render_text(report: wproj.Report) -> str:
     """The report as a table for each file, and a closing line."""
-    tables = {"ls": _ls, "audit": _audit, "project": _project}
+    tables = {
+        "ls": _ls,
+        "audit": _audit,
+        "project": _project,
+        "check": check_table,
+        "diff": diff_table,
+        "explain": explain_table,
+    }
     blocks = [
         "\n".join([_headline(report, file), *tables[report.command](file)]) for file in report.files
     ]
-    if report.command == "project" and report.files:
+    if report.command in ("project", "check") and report.files:
         blocks.append(_closing(report))
     return "\n\n".join(blocks) + "\n" * bool(blocks)
 
@@ -37,7 +51,7 @@ def _headline(report: wproj.Report, file: wproj.FileReport) -> str:
 
 def _name_sources(file: wproj.FileReport) -> list[str]:
     """Where the names come from, in files of Keras; with counts if from several sources."""
-    counts = Counter(tensor.named_by for tensor in file.tensors if tensor.named_by)
+    counts = Counter(str(tensor.named_by) for tensor in file.tensors)
     told = {"config": "the config", "attribute": "layer names in the file", "path": "paths"}
     found = [(told[source], counts[source]) for source in told if counts[source]]
     if len(found) == 1:
@@ -59,38 +73,31 @@ def _listed(tensor: wproj.TensorReport) -> Row:
         wproj.shape_text(tensor.shape),
         str(tensor.bytes),
         wproj.printable(tensor.layer or ""),
-        _declared(tensor),
+        declared(tensor),
         "" if tensor.path == tensor.name else wproj.printable(tensor.path),
-        _remark(name, tensor.reason),
+        remark(name, tensor.reason),
     ]
-
-
-def _remark(name: str, remark: str | None) -> str:
-    return f"{name}  [{wproj.printable(remark)}]" if remark else name
-
-
-def _declared(tensor: wproj.TensorReport) -> str:
-    return "" if tensor.declared is None else wproj.printable(wproj.declared_text(tensor.declared))
 
 
 def _audit(file: wproj.FileReport) -> list[str]:
     if any(tensor.declared is not None and tensor.constraint for tensor in file.tensors):
         return _audit_declared(file)
     head = ["vectors", "length", "axis", "min", "mean", "p50", "p99", "max", "zero", "nonfinite"]
-    rows = [[*head, "name"]]
+    rows = [[*head, "norms", "name"]]
     for tensor in file.tensors:
         name = wproj.printable(tensor.name)
         if tensor.norm_before is None:
-            rows.append(["-"] * len(head) + [_remark(name, tensor.reason)])
+            rows.append(["-"] * len(head) + ["", remark(name, tensor.reason)])
             continue
         rows.append(
             [
                 str(tensor.vectors),
                 str(tensor.vector_length),
-                _axis(tensor),
-                *_numbers(tensor.norm_before, ("min", "mean", "p50", "p99", "max")),
+                axis_text(tensor),
+                *numbers(tensor.norm_before, ("min", "mean", "p50", "p99", "max")),
                 str(tensor.zero),
                 str(tensor.nonfinite),
+                sparkline(tensor.histogram),
                 name,
             ]
         )
@@ -98,21 +105,22 @@ def _audit(file: wproj.FileReport) -> list[str]:
 
 
 def _audit_declared(file: wproj.FileReport) -> list[str]:
-    head = ["vectors", "length", "axis", "outside", "min", "p50", "max", "declared"]
+    head = ["vectors", "length", "axis", "outside", "min", "p50", "max", "norms", "declared"]
     rows = [[*head, "name"]]
     for tensor in file.tensors:
         name = wproj.printable(tensor.name)
         if tensor.norm_before is None or tensor.violations is None:
-            rows.append(["-"] * 7 + [_declared(tensor), _remark(name, tensor.reason)])
+            rows.append(["-"] * 7 + ["", declared(tensor), remark(name, tensor.reason)])
             continue
         rows.append(
             [
                 str(tensor.vectors),
                 str(tensor.vector_length),
-                _axis(tensor),
+                axis_text(tensor),
                 "?" if tensor.violations.before is None else str(tensor.violations.before),
-                *_numbers(tensor.norm_before, ("min", "p50", "max")),
-                _declared(tensor),
+                *numbers(tensor.norm_before, ("min", "p50", "max")),
+                sparkline(tensor.histogram),
+                declared(tensor),
                 name,
             ]
         )
@@ -125,10 +133,9 @@ def _project(file: wproj.FileReport) -> list[str]:
     rows = [[*above, "", ""], [*head, "declared", "name"]]
     for tensor in file.tensors:
         name = wproj.printable(tensor.name)
-        declared = _declared(tensor) if tensor.rule == "declared" else ""
+        told = declared(tensor) if tensor.rule == "declared" else ""
         if tensor.norm_before is None or tensor.norm_after is None:
-            remark = _remark(name, f"skipped: {tensor.reason}")
-            rows.append(["-"] * 3 + [""] * 8 + [declared, remark])
+            rows.append(["-"] * 3 + [""] * 8 + [told, remark(name, f"skipped: {tensor.reason}")])
             continue
         outside = tensor.violations.before if tensor.violations else None
         rows.append(
@@ -136,11 +143,11 @@ def _project(file: wproj.FileReport) -> list[str]:
                 str(tensor.vectors),
                 "?" if outside is None else str(outside),
                 str(tensor.changed_vectors),
-                *_numbers(tensor.norm_before, ("min", "p50", "max")),
+                *numbers(tensor.norm_before, ("min", "p50", "max")),
                 "->",
-                *_numbers(tensor.norm_after, ("min", "p50", "max")),
+                *numbers(tensor.norm_after, ("min", "p50", "max")),
                 _moved(tensor),
-                declared,
+                told,
                 name + ("  [step]" if tensor.step else ""),
             ]
         )
@@ -149,24 +156,17 @@ def _project(file: wproj.FileReport) -> list[str]:
     return columns(rows, right=set(range(11)))
 
 
-def _axis(tensor: wproj.TensorReport) -> str:
-    if tensor.axis is None:
-        return "-"
-    return "all" if len(tensor.axis) == len(tensor.shape) else wproj.axes_text(tensor.axis)
-
-
 def _moved(tensor: wproj.TensorReport) -> str:
     relative = tensor.distance.relative if tensor.distance else None
     return "-" if relative is None else f"{100 * relative:.3g}%"
 
 
-def _numbers(norms: wproj.NormSummary, keys: Sequence[str]) -> list[str]:
-    values = [getattr(norms, key) for key in keys]
-    return ["-" if value is None else f"{value:#.6g}" for value in values]
-
-
 def _closing(report: wproj.Report) -> str:
     s = report.summary
+    if report.command == "check":
+        failed = sum(t.status == "violation" for f in report.files for t in f.tensors)
+        files = wproj.plural(s.files, "file")
+        return f"{wproj.plural(s.matched, 'tensor')} of {files} checked, {failed} failed"
     before = sum(
         (t.violations.before or 0) for f in report.files for t in f.tensors if t.violations
     )
@@ -174,24 +174,3 @@ def _closing(report: wproj.Report) -> str:
         f"{s.matched} of {wproj.plural(s.tensors, 'tensor')} matched, {s.changed} changed; "
         f"outside: {before} before, {s.violations} after"
     )
-
-
-def columns(rows: Sequence[Row], right: set[int]) -> list[str]:
-    """Rows as lines of aligned columns; those in `right` flush right, the last one as it is."""
-    if not rows:
-        return []
-    last = len(rows[0]) - 1
-    widths = [max(len(row[i]) for row in rows) for i in range(last)]
-    return [
-        "  ".join(
-            [
-                "",
-                *(
-                    cell.rjust(width) if i in right else cell.ljust(width)
-                    for i, (cell, width) in enumerate(zip(row[:last], widths, strict=True))
-                ),
-                row[last],
-            ]
-        ).rstrip()
-        for row in rows
-    ]

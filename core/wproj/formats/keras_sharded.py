@@ -5,6 +5,7 @@ files of each group of variables; a group may lie in several.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from wproj.errors import FileError, listed, plural
 from wproj.formats.base import Store, Stores, TensorEntry
 from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
 from wproj.formats.keras_weights import KerasWeights
-from wproj.formats.positional import read_regular
+from wproj.formats.positional import open_regular, read_regular
 
 _MAX_MAP = 1 << 26
 
@@ -118,6 +119,7 @@ def _shard(path: Path, name: str) -> Hdf5Checkpoint:
     if not beside.exists():
         raise FileError(str(path), f"names the shard {name}, which is missing")
     try:
+        os.close(open_regular(beside))  # HDF5 would wait for a pipe.
         return open_hdf5(beside)
     except FileError as error:
         raise FileError(

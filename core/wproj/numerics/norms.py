@@ -1,6 +1,6 @@
 """Norms of vectors, in blocks, in float64; and the bounds that they are held against."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -161,6 +161,11 @@ class Bounds:
     def of(cls, lower: float, upper: float, length: int, dtype: np.dtype[Any]) -> "Bounds":
         """The bounds for vectors of `length` entries stored as `dtype`."""
         return cls(lower, upper, length, grid(dtype), dtype == np.float64)
+
+    def relaxed(self, rtol: float, atol: float) -> "Bounds":
+        """The same with tolerances, relative to the bounds and absolute."""
+        lower = max(0.0, self.lower * (1 - rtol) - atol)
+        return replace(self, lower=lower, upper=self.upper * (1 + rtol) + atol)
 
     @property
     def slack(self) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wproj.errors import NothingLeftError, RequestError, raise_all
+from wproj.errors import ExpectError, NothingLeftError, RequestError, raise_all
 from wproj.formats.base import Checkpoint, Layout, TensorEntry
 from wproj.selection import globs
 from wproj.selection.assigning import (
@@ -18,6 +18,23 @@ from wproj.selection.rules import Rule
 
 
 @dataclass(frozen=True, slots=True)
+class RuleUse:
+    """What became of one rule.
+
+    Attributes:
+        rule: The rule.
+        matched: The tensors that its patterns match, in the order of the file.
+        taken: Those of them that it constrains.
+        problems: Why it cannot be applied as it stands.
+    """
+
+    rule: Rule
+    matched: tuple[TensorEntry, ...]
+    taken: tuple[TensorEntry, ...]
+    problems: tuple[RequestError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is done to which tensors of a checkpoint.
 
@@ -26,12 +43,14 @@ class Plan:
         layout: Its layout, as the file or the caller says.
         items: The matched tensors in the order of the file, taken or left alone.
         warnings: What is odd, and was allowed.
+        uses: What became of each rule, in their order.
     """
 
     checkpoint: Checkpoint
     layout: Layout
     items: tuple[Assignment | Skipped, ...]
     warnings: tuple[RequestError, ...] = ()
+    uses: tuple[RuleUse, ...] = ()
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -60,13 +79,35 @@ def make_plan(
         RequestError: A rule matches nothing, or has no tensor left, or its axis does not fit, or
             needs to be given; all such problems together.
     """
+    drawing = _draw(checkpoint, rules, exclude, layout)
+    raise_all(drawing.problems if allow_unmatched else drawing.unmatched + drawing.problems)
+    return drawing.plan()
+
+
+def sketch_plan(
+    checkpoint: Checkpoint,
+    rules: Sequence[Rule],
+    *,
+    exclude: Sequence[str] = (),
+    layout: Layout | None = None,
+) -> Plan:
+    """The same, whatever is wrong with single rules: that is told in `uses`.
+
+    Raises:
+        RequestError: There is no rule, or a pattern cannot be read.
+    """
+    return _draw(checkpoint, rules, exclude, layout).plan()
+
+
+def _draw(
+    checkpoint: Checkpoint, rules: Sequence[Rule], exclude: Sequence[str], layout: Layout | None
+) -> "_Drawing":
     if not rules:
         raise RequestError("no rule is given", "give one with -m and -c, or with -r")
     drawing = _Drawing(checkpoint, layout or checkpoint.layout, excluded(checkpoint, exclude))
     for rule in rules:
         drawing.add(rule)
-    raise_all(drawing.problems if allow_unmatched else drawing.unmatched + drawing.problems)
-    return drawing.plan()
+    return drawing
 
 
 def excluded(checkpoint: Checkpoint, exclude: Sequence[str]) -> set[str]:
@@ -90,9 +131,11 @@ class _Drawing:
     taken: dict[str, Assignment | Skipped] = field(default_factory=dict)
     problems: list[RequestError] = field(default_factory=list)
     unmatched: list[RequestError] = field(default_factory=list)
+    uses: list[RuleUse] = field(default_factory=list)
 
     def add(self, rule: Rule) -> None:
         """Gives the rule what is left of what it matches."""
+        unmatched, problems = len(self.unmatched), len(self.problems)
         matched = self._matched(rule)
         free = [e for e in matched if not isinstance(self.taken.get(e.path), Assignment)]
         names = all_names(self.checkpoint) if free else set()
@@ -103,11 +146,23 @@ class _Drawing:
         if matched and not keep:
             left = [(e.name, reasons.get(e.path) or self._taken_by(e)) for e in matched]
             self.unmatched.append(NothingLeftError(str(rule), left))
+        if rule.expect not in (None, len(keep)):
+            found = [entry.name for entry in keep]
+            path = str(self.checkpoint.path)
+            self.problems.append(ExpectError(str(rule), rule.expect or 0, found, path))
+        self._assign(rule, keep)
+        taken = [e for e in keep if isinstance(self.taken[e.path], Assignment)]
+        odd = (*self.unmatched[unmatched:], *self.problems[problems:])
+        self.uses.append(RuleUse(rule, tuple(matched), tuple(taken), odd))
+
+    def _assign(self, rule: Rule, keep: list[TensorEntry]) -> None:
         try:
             path = str(self.checkpoint.path)
             self.taken.update((a.entry.path, a) for a in assign(rule, keep, path, self.layout))
         except RequestError as error:
             self.problems.append(error)
+            for entry in keep:
+                self.taken[entry.path] = Skipped(entry, str(rule), str(error))
 
     def plan(self) -> Plan:
         """The plan, its items in the order of the file."""
@@ -115,7 +170,7 @@ class _Drawing:
         items = tuple(self.taken[e.path] for e in entries if e.path in self.taken)
         odd = [axis_warning(item) for item in items if isinstance(item, Assignment)]
         warnings = (*self.unmatched, *(warning for warning in odd if warning))
-        return Plan(self.checkpoint, self.layout, items, warnings)
+        return Plan(self.checkpoint, self.layout, items, warnings, tuple(self.uses))
 
     def _matched(self, rule: Rule) -> list[TensorEntry]:
         found: set[str] = set()

@@ -30,6 +30,8 @@ class Rule:
             for every axis but the output's, `all` for all.
         label: How messages and reports call the rule; its text if not given.
         partial: Whether tensors that the axis does not fit are left alone, not an error.
+        expect: How many tensors it takes, where that is known; any other number is an error.
+        line: The line of the recipe that it stands on.
     """
 
     match: str | tuple[str, ...]
@@ -37,6 +39,13 @@ class Rule:
     axis: Axes = None
     label: str | None = None
     partial: bool = False
+    expect: int | None = None
+    line: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses an axis that names none."""
+        if isinstance(self.axis, tuple) and not self.axis:
+            raise RequestError("the axis of a rule is empty", "'all' sums over all axes")
 
     @property
     def patterns(self) -> tuple[str, ...]:

@@ -1,0 +1,83 @@
+"""`wproj diff`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import wproj
+from wproj_cli.options import Axis, Config, Format, Layout, Quiet, Reports, Verbose
+from wproj_cli.output import Outcome
+
+A = Annotated[str, typer.Argument(metavar="A", help="The checkpoint before.")]
+B = Annotated[str, typer.Argument(metavar="B", help="The checkpoint after.")]
+Relative = Annotated[
+    str, typer.Option("--rtol", metavar="NUMBER", help="What entries may differ by, relatively.")
+]
+Absolute = Annotated[
+    str, typer.Option("--atol", metavar="NUMBER", help="What entries may differ by, besides.")
+]
+
+
+def diff(
+    a: A,
+    b: B,
+    axis: Axis = None,
+    layout: Layout = None,
+    config: Config = None,
+    rtol: Relative = "0",
+    atol: Absolute = "0",
+    fmt: Format = "text",
+    report: Reports = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Compare two checkpoints, also of different formats: exit 1 if they differ. Writes nothing.
+
+    Tensors belong together by name, else by path. Norms are along the incoming axes where these
+    are known, else of whole tensors.
+
+    \b
+    Examples:
+      wproj diff sample_weights/digits_cnn.keras sample_weights/digits_cnn.weights.h5
+      wproj diff before.safetensors after.safetensors --rtol 1e-6 -f json
+    """  # noqa: D301 # \b is the character that keeps the lines apart
+    outcome = Outcome("diff", fmt, report, [a, b, config], quiet=quiet, verbose=verbose)
+    tolerances = _number("--rtol", rtol), _number("--atol", atol)
+    axes = "auto" if axis is None else wproj.parse_axes(axis)
+    opened = [_open(path, config, outcome) for path in (a, b)]
+    one, two = opened
+    if one is None or two is None:
+        return outcome.finish()
+    try:
+        found = wproj.diff(
+            one, two, axis=axes, layout=layout, rtol=tolerances[0], atol=tolerances[1]
+        )
+        tensors = list(outcome.follow(found, sum(entry.nbytes for entry in one.entries)))
+        outcome.add(wproj.file_report(one, layout or one.layout, b, tensors))
+        if any(tensor.status not in ("unchanged", "skipped") for tensor in tensors):
+            outcome.found()
+    except wproj.WprojError as error:
+        outcome.failed(error, a)
+    return outcome.finish()
+
+
+def _open(path: str, config: str | None, outcome: Outcome) -> wproj.Checkpoint | None:
+    """The checkpoint; with the config, if that is about it."""
+    try:
+        checkpoint = wproj.open_checkpoint(path)
+        if config is not None and checkpoint.config is None and checkpoint.layout == "keras":
+            checkpoint = wproj.open_checkpoint(path, config)
+    except wproj.WprojError as error:
+        outcome.failed(error, path)
+        return None
+    outcome.opened(checkpoint)
+    return checkpoint
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise wproj.RequestError(f"{option} takes a number, not {text!r}") from error

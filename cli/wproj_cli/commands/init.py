@@ -1,0 +1,46 @@
+"""`wproj init`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import wproj
+from wproj_cli.options import Config
+from wproj_cli.output import emit, tell
+from wproj_cli.reports import write_report
+
+File = Annotated[
+    str | None, typer.Argument(metavar="[FILE]", help="A checkpoint that the recipe is to be for.")
+]
+Output = Annotated[
+    str, typer.Option("-o", "--output", metavar="TOML", help="Write it here; '-' prints it.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing recipe.")]
+
+
+def init(
+    file: File = None, output: Output = "wproj.toml", force: Force = False, config: Config = None
+) -> int:
+    """Write a commented recipe to start from.
+
+    For a checkpoint it lists the tensors and has its declared constraints as rules.
+
+    \b
+    Examples:
+      wproj init
+      wproj init sample_weights/digits_cnn.keras -o -
+    """  # noqa: D301 # \b is the character that keeps the lines apart
+    checkpoint = None if file is None else wproj.open_checkpoint(file, config)
+    text = wproj.draft_recipe(checkpoint)
+    if output == "-":
+        emit(text)
+        return 0
+    if os.path.lexists(output) and not force:
+        raise wproj.RequestError(f"{output} exists", "--force replaces it; -o - prints it instead")
+    write_report(Path(output), text)
+    tell(f"wrote {output}; 'wproj explain FILE' says what it takes")
+    return 0

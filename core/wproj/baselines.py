@@ -1,0 +1,89 @@
+"""Baselines: the violations of today, so that only new or worse ones count."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from wproj.errors import RequestError, plural
+from wproj.report import FileReport, TensorReport
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """The violations of one tensor: how many, how far at most, and how many non-finite ones."""
+
+    file: str
+    tensor: str
+    rule: str | None
+    violations: int
+    excess: float
+    nonfinite: int
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """What was violated when the baseline was recorded."""
+
+    schema: Literal["wproj.baseline"] = "wproj.baseline"
+    schema_version: Literal["1.0"] = "1.0"
+    tensors: list[Known]
+
+
+def record_baseline(files: Sequence[FileReport]) -> Baseline:
+    """The violations of reports, as a baseline."""
+    found = [(file.path, t) for file in files for t in file.tensors if t.status == "violation"]
+    return Baseline(tensors=[_known(path, tensor) for path, tensor in found])
+
+
+def encode_baseline(baseline: Baseline) -> str:
+    """The baseline as JSON, a line for each value."""
+    return msgspec.json.format(msgspec.json.encode(baseline), indent=2).decode() + "\n"
+
+
+def load_baseline(path: Path) -> Baseline:
+    """The baseline in the file at `path`.
+
+    Raises:
+        RequestError: There is none, or it is damaged.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Baseline)
+    except OSError as error:
+        hint = "--update-baseline records the violations of today"
+        raise RequestError(f"baseline {path}: {error.strerror}", hint) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RequestError(f"baseline {path}: {error}") from error
+
+
+def apply_baseline(file: FileReport, baseline: Baseline) -> FileReport:
+    """The report of a file, in which violations that the baseline knows are none.
+
+    A tensor is forgiven if no more vectors are outside than were, none farther than the farthest
+    was, and no more are non-finite.
+    """
+    known = {(k.tensor, k.rule): k for k in baseline.tensors if k.file == file.path}
+    tensors = [_forgiven(tensor, known.get((tensor.name, tensor.rule))) for tensor in file.tensors]
+    return msgspec.structs.replace(file, tensors=tensors)
+
+
+def _forgiven(tensor: TensorReport, known: Known | None) -> TensorReport:
+    if known is None or tensor.status != "violation":
+        return tensor
+    now = _known(known.file, tensor)
+    worse = now.violations > known.violations or now.excess > known.excess
+    if worse or now.nonfinite > known.nonfinite:
+        return tensor
+    reason = f"{plural(now.violations, 'violation')} that the baseline knows"
+    return msgspec.structs.replace(tensor, status="ok", reason=reason)
+
+
+def _known(path: str, tensor: TensorReport) -> Known:
+    violations = tensor.violations
+    return Known(
+        file=path,
+        tensor=tensor.name,
+        rule=tensor.rule,
+        violations=(violations.before or 0) if violations else 0,
+        excess=(violations.worst_excess or 0.0) if violations else 0.0,
+        nonfinite=tensor.nonfinite or 0,
+    )

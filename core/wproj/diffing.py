@@ -1,0 +1,188 @@
+"""The job `diff`: two checkpoints, tensor by tensor, also across formats."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wproj.dtypes import Float64, projectable, to_float64
+from wproj.errors import AxisError, RequestError
+from wproj.formats.base import Checkpoint, Layout, Store, TensorEntry
+from wproj.measures import Difference, NormSummary
+from wproj.numerics.norms import measure
+from wproj.numerics.vectors import TILE, Vectors, normalize_axis
+from wproj.report import Status, TensorReport
+from wproj.reporting import compared_report, located
+from wproj.selection.axes import Axes, incoming
+from wproj.streaming import keep_freed_memory
+from wproj.summarizing import finite, summarize_norms
+
+Pair = tuple[TensorEntry | None, TensorEntry | None]
+
+
+def diff(
+    a: Checkpoint,
+    b: Checkpoint,
+    *,
+    axis: Axes = "auto",
+    layout: Layout | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+) -> Iterator[TensorReport]:
+    """Compares the tensors of two checkpoints; nothing is written.
+
+    Tensors belong together by name, and where that leaves some over, by path. Yields a report for
+    each pair and for each tensor without one, in the order of `a`, then of `b`. The status is
+    `removed`, `added`, `reshaped`, `retyped`, `changed` or `unchanged`; `skipped` where values
+    cannot be read. Entries differ if `|a - b| > atol + rtol * |a|`, or, without tolerances, if
+    their bytes do; NaN is like NaN.
+
+    Args:
+        a: The checkpoint before.
+        b: The checkpoint after.
+        axis: The axes that norms sum over; `auto` takes the incoming axes where the layer or the
+            layout tells them, and the whole tensor elsewhere.
+        layout: Overrides the layout that the files are known to have.
+        rtol: What two entries may differ by, relative to the first.
+        atol: Besides, absolutely.
+
+    Raises:
+        RequestError: A tolerance is not a number from 0.
+        InputError: A file cannot be read.
+    """
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not (np.isfinite(value) and value >= 0):
+            raise RequestError(f"{name} is a number that is not negative, not {value!r}")
+    return _diff(a, b, _Terms(axis, layout or a.layout, rtol, atol))
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """On which terms tensors are compared."""
+
+    axis: Axes
+    layout: Layout
+    rtol: float
+    atol: float
+
+    def axes(self, entry: TensorEntry) -> tuple[int, ...]:
+        """The axes that the norms of a tensor sum over; all where none else are known."""
+        whole = tuple(range(len(entry.shape)))
+        if self.axis in ("in", "auto"):
+            return incoming(entry, self.layout) or whole
+        try:
+            return normalize_axis(None if self.axis == "all" else self.axis, entry.shape)  # type: ignore[arg-type] # only numbers are left
+        except AxisError:
+            return whole
+
+    def different(self, old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which entries differ."""
+        if old.dtype == new.dtype and not (self.rtol or self.atol):
+            return np.asarray((_bytes(old) != _bytes(new)).any(axis=1))
+        one, two = _float(old), _float(new)
+        with np.errstate(invalid="ignore", over="ignore"):
+            near = np.abs(one - two) <= self.atol + self.rtol * np.abs(one)
+        return np.asarray(~(near | (one == two) | (np.isnan(one) & np.isnan(two))))
+
+
+def _diff(a: Checkpoint, b: Checkpoint, terms: _Terms) -> Iterator[TensorReport]:
+    keep_freed_memory()
+    with a.stores() as before, b.stores() as after:
+        for one, two in pairs(a, b):
+            if one is None or two is None:
+                yield compared_report(one, two, "removed" if two is None else "added")
+            elif one.shape != two.shape:
+                yield compared_report(one, two, "reshaped")
+            elif one.stored is None or two.stored is None or one.obstacle or two.obstacle:
+                reason = one.obstacle or two.obstacle or "its entries cannot be read one by one"
+                status: Status = "retyped" if one.dtype != two.dtype else "skipped"
+                yield compared_report(one, two, status, reason=reason)
+            else:
+                with located(a.path, one):
+                    old = before(one)
+                with located(b.path, two):
+                    yield _compare(one, two, old, after(two), terms)
+
+
+def pairs(a: Checkpoint, b: Checkpoint) -> Iterator[Pair]:
+    """The tensors that belong together: by name, and those that are left over by path."""
+    named = {entry.name: entry for entry in b.entries}
+    mates = {e.path: named[e.name] for e in a.entries if e.name in named}
+    taken = {entry.path for entry in mates.values()}
+    stored = {entry.path: entry for entry in b.entries if entry.path not in taken}
+    for entry in a.entries:
+        if entry.path not in mates and entry.path in stored:
+            mates[entry.path] = stored[entry.path]
+    yield from ((entry, mates.get(entry.path)) for entry in a.entries)
+    found = {entry.path for entry in mates.values()}
+    yield from ((None, entry) for entry in b.entries if entry.path not in found)
+
+
+def _compare(
+    one: TensorEntry, two: TensorEntry, before: Store, after: Store, terms: _Terms
+) -> TensorReport:
+    difference = _difference(one.shape, before, after, terms)
+    changed: Status = "changed" if difference.entries else "unchanged"
+    axis = terms.axes(one)
+    return compared_report(
+        one,
+        two,
+        "retyped" if one.dtype != two.dtype else changed,
+        axis=axis,
+        norms=(_norms(one, before, axis), _norms(two, after, axis)),
+        difference=difference,
+    )
+
+
+def _difference(shape: tuple[int, ...], before: Store, after: Store, terms: _Terms) -> Difference:
+    size = int(np.prod(shape, dtype=object))
+    entries, largest, relative, at = 0, 0.0, 0.0, -1
+    for start in range(0, size, TILE):
+        stop = min(start + TILE, size)
+        old, new = before.read(start, stop), after.read(start, stop)
+        different = terms.different(old, new)
+        if not different.any():
+            continue
+        entries += int(different.sum())
+        one, two = _float(old), _float(new)
+        with np.errstate(all="ignore"):
+            gap = np.where(different, np.abs(one - two), 0.0)
+            ratio = np.where(different & (gap > 0), gap / np.abs(one), 0.0)
+        gap[np.isnan(gap)] = np.inf  # NaN on one side is as far as can be.
+        worst = int(gap.argmax())
+        if gap[worst] > largest or at < 0:
+            largest, at = float(gap[worst]), start + worst
+        relative = max(relative, float(np.nan_to_num(ratio, nan=np.inf).max()))
+    return Difference(
+        entries=entries,
+        largest=finite(largest),
+        relative=finite(relative),
+        index=[int(i) for i in np.unravel_index(at, shape)] if at >= 0 else None,
+    )
+
+
+def _norms(entry: TensorEntry, store: Store, axis: tuple[int, ...]) -> NormSummary | None:
+    """The norms along an axis, of floats alone."""
+    if entry.stored is None or not projectable(entry.stored) or 0 in entry.shape:
+        return None
+    vectors = Vectors.of(entry.shape, axis)
+    norms: Float64 = np.zeros(vectors.kept_shape)
+    for unit in vectors.units():
+        found = measure(unit, store.read)
+        norms[unit.index] = np.where(found.finite, found.value, np.nan)
+    return summarize_norms(norms)
+
+
+def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """The bytes of each entry, as a row."""
+    return np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.dtype.itemsize)
+
+
+def _float(values: NDArray[Any]) -> Float64:
+    """Any numbers in float64; complex ones by their magnitude."""
+    if projectable(values.dtype):
+        return to_float64(values)
+    plain = np.abs(values) if values.dtype.kind == "c" else values
+    return np.asarray(plain, np.float64)

@@ -6,12 +6,12 @@ INTEROP := .venv-interop
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export KERAS_BACKEND := numpy
 
-.PHONY: demo test check lint unit slow real test-interop format clean
+.PHONY: demo test check lint unit slow real browser test-interop format clean
 
 demo: $(VENV)/installed
 	@sh sample_weights/demo.sh $(BIN)/wproj
 
-test: lint unit slow real test-interop
+test: lint unit slow real browser test-interop
 
 # Formatting, linting and types.
 lint: $(VENV)/developing
@@ -21,7 +21,7 @@ lint: $(VENV)/developing
 
 # Everything that takes milliseconds, in parallel.
 unit: $(VENV)/developing
-	$(BIN)/python -m pytest -n auto -m "not slow and not real and not interop"
+	$(BIN)/python -m pytest -n auto -m "not slow and not real and not browser and not interop"
 
 # A million vectors, two-gibibyte files, signals and full disks, the wheel in a clean environment.
 slow: $(VENV)/developing
@@ -30,6 +30,10 @@ slow: $(VENV)/developing
 # Real checkpoints by pinned version and digest; skipped with a message without a network.
 real: $(VENV)/developing
 	$(BIN)/python -m pytest -m real
+
+# The HTML report in the system's Chromium; skipped where there is none.
+browser: $(VENV)/browsing
+	$(BIN)/python -m pytest -n auto --dist loadfile -m browser
 
 # Constraints in the training loop: tensors of PyTorch, arrays of JAX, and Keras on both, which has
 # one backend for each process. One test at a time, as each of them uses all processors.
@@ -53,6 +57,10 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/developing: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --group test --group lint
+	touch $@
+
+$(VENV)/browsing: $(VENV)/developing
+	$(BIN)/python -m pip install --quiet --group browser
 	touch $@
 
 $(INTEROP)/installed: pyproject.toml

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ def read_rules(given: Given, *, discover: bool = False) -> Rules:
     named = [source for source, present in sources.items() if present]
     if len(named) > 1:
         raise wproj.RequestError(f"{named[1]} excludes {named[0]}: rules come from one source")
+    if given.custom and not given.declared:
+        raise wproj.RequestError("--custom goes with --declared: a rule names its own constraint")
     if given.settings and (named and given.recipe is None):
         raise wproj.RequestError(f"--set changes a recipe, and rules come from {named[0]}")
     if given.declared:
@@ -128,22 +131,34 @@ def _given_rules(given: Given) -> list[wproj.Rule]:
 
 
 _OTHERS = "or -r RULE, or --recipe FILE, or --declared"
+_MOST = 1 << 24  # Bytes of standard input: a recipe is far shorter.
 
 
 def _recipe(given: Given, *, discover: bool) -> wproj.Recipe:
+    recipe = _named(given) if given.recipe is not None else _found(given, discover=discover)
+    if not recipe.rules:
+        problem = f"recipe {wproj.printable(recipe.path)} has no rule"
+        raise wproj.RequestError(problem, "a rule begins with [[rule]]")
+    return recipe
+
+
+def _named(given: Given) -> wproj.Recipe:
+    """The recipe of --recipe."""
     settings = given.settings or ()
     if given.recipe == "-":
-        return wproj.parse_recipe(sys.stdin.buffer.read(), "-", settings)
-    found = Path(given.recipe) if given.recipe else None
-    if found is None and discover:
-        found = wproj.find_recipe(Path.cwd())
+        content = sys.stdin.buffer.read(_MOST) if sys.stdin else b""
+        return wproj.parse_recipe(content, "-", settings)
+    return wproj.load_recipe(Path(str(given.recipe)), settings)
+
+
+def _found(given: Given, *, discover: bool) -> wproj.Recipe:
+    """The recipe nearby, whose path is told relative to here; it runs no code."""
+    found = wproj.find_recipe(Path.cwd()) if discover else None
     if found is None:
         problem = f"give a rule: -m GLOB and -c SPEC, {_OTHERS}"
         hint = "for example -m 'conv*/kernel' -c max_norm=2 -a 0,1,2"
         if discover:
             hint = f"or keep a recipe in wproj.toml, which 'wproj init' writes; {hint}"
         raise wproj.RequestError(problem, hint)
-    recipe = wproj.load_recipe(found, settings)
-    if not recipe.rules:
-        raise wproj.RequestError(f"recipe {found} has no rule", "a rule begins with [[rule]]")
-    return recipe
+    path = Path(os.path.relpath(found))
+    return wproj.load_recipe(path, given.settings or (), code=False)

@@ -1,6 +1,7 @@
 """The job `diff`: two checkpoints, tensor by tensor, also across formats."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,9 @@ from wproj.numerics.norms import measure
 from wproj.numerics.vectors import TILE, Vectors, normalize_axis
 from wproj.report import Status, TensorReport
 from wproj.reporting import compared_report, located
+from wproj.selection import globs
 from wproj.selection.axes import Axes, incoming
+from wproj.selection.plan import excluded
 from wproj.streaming import keep_freed_memory
 from wproj.summarizing import finite, summarize_norms
 
@@ -30,6 +33,8 @@ def diff(
     layout: Layout | None = None,
     rtol: float = 0.0,
     atol: float = 0.0,
+    match: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> Iterator[TensorReport]:
     """Compares the tensors of two checkpoints; nothing is written.
 
@@ -47,15 +52,43 @@ def diff(
         layout: Overrides the layout that the files are known to have.
         rtol: What two entries may differ by, relative to the first.
         atol: Besides, absolutely.
+        match: Patterns of the tensors to compare, in either checkpoint; all if there are none.
+        exclude: Patterns of tensors to leave out, in either.
 
     Raises:
-        RequestError: A tolerance is not a number from 0.
+        RequestError: A tolerance is not a number from 0, or a pattern matches in neither.
         InputError: A file cannot be read.
     """
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not (np.isfinite(value) and value >= 0):
             raise RequestError(f"{name} is a number that is not negative, not {value!r}")
-    return _diff(a, b, _Terms(axis, layout or a.layout, rtol, atol))
+    told = layout or (b.layout if a.layout == "unknown" else a.layout)
+    chosen, left_out = _Selection.of(match, a, b), _Selection.of(exclude, a, b)
+    for pattern in match:
+        if not _Selection.of([pattern], a, b):
+            raise globs.no_match(pattern, a)
+    compared = [p for p in pairs(a, b) if (not match or p in chosen) and p not in left_out]
+    return _diff(a, b, compared, _Terms(axis, told, rtol, atol))
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """The tensors that patterns match in either checkpoint, by path."""
+
+    a: set[str]
+    b: set[str]
+
+    @classmethod
+    def of(cls, patterns: Sequence[str], a: Checkpoint, b: Checkpoint) -> "_Selection":
+        """What any of the patterns matches."""
+        return cls(excluded(a, patterns), excluded(b, patterns))
+
+    def __contains__(self, pair: Pair) -> bool:
+        one, two = pair
+        return bool((one and one.path in self.a) or (two and two.path in self.b))
+
+    def __bool__(self) -> bool:
+        return bool(self.a or self.b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +100,9 @@ class _Terms:
     rtol: float
     atol: float
 
-    def axes(self, entry: TensorEntry) -> tuple[int, ...]:
+    def axes(self, one: TensorEntry, two: TensorEntry) -> tuple[int, ...]:
         """The axes that the norms of a tensor sum over; all where none else are known."""
+        entry = two if one.layer is None else one
         whole = tuple(range(len(entry.shape)))
         if self.axis in ("in", "auto"):
             return incoming(entry, self.layout) or whole
@@ -81,16 +115,18 @@ class _Terms:
         """Which entries differ."""
         if old.dtype == new.dtype and not (self.rtol or self.atol):
             return np.asarray((_bytes(old) != _bytes(new)).any(axis=1))
-        one, two = _float(old), _float(new)
+        one, two = _numbers(old), _numbers(new)
         with np.errstate(invalid="ignore", over="ignore"):
             near = np.abs(one - two) <= self.atol + self.rtol * np.abs(one)
         return np.asarray(~(near | (one == two) | (np.isnan(one) & np.isnan(two))))
 
 
-def _diff(a: Checkpoint, b: Checkpoint, terms: _Terms) -> Iterator[TensorReport]:
+def _diff(
+    a: Checkpoint, b: Checkpoint, compared: Sequence[Pair], terms: _Terms
+) -> Iterator[TensorReport]:
     keep_freed_memory()
     with a.stores() as before, b.stores() as after:
-        for one, two in pairs(a, b):
+        for one, two in compared:
             if one is None or two is None:
                 yield compared_report(one, two, "removed" if two is None else "added")
             elif one.shape != two.shape:
@@ -108,16 +144,22 @@ def _diff(a: Checkpoint, b: Checkpoint, terms: _Terms) -> Iterator[TensorReport]
 
 def pairs(a: Checkpoint, b: Checkpoint) -> Iterator[Pair]:
     """The tensors that belong together: by name, and those that are left over by path."""
-    named = {entry.name: entry for entry in b.entries}
-    mates = {e.path: named[e.name] for e in a.entries if e.name in named}
-    taken = {entry.path for entry in mates.values()}
-    stored = {entry.path: entry for entry in b.entries if entry.path not in taken}
-    for entry in a.entries:
-        if entry.path not in mates and entry.path in stored:
-            mates[entry.path] = stored[entry.path]
+    mates: dict[str, TensorEntry] = {}
+    for kind in ("name", "path"):
+        taken = {entry.path for entry in mates.values()}
+        old = _called(kind, [entry for entry in a.entries if entry.path not in mates])
+        new = _called(kind, [entry for entry in b.entries if entry.path not in taken])
+        mates |= {entry.path: new[called] for called, entry in old.items() if called in new}
     yield from ((entry, mates.get(entry.path)) for entry in a.entries)
     found = {entry.path for entry in mates.values()}
     yield from ((None, entry) for entry in b.entries if entry.path not in found)
+
+
+def _called(kind: str, entries: Sequence[TensorEntry]) -> dict[str, TensorEntry]:
+    """The entries by name or path, without those that share it."""
+    counts = Counter(getattr(entry, kind) for entry in entries)
+    called = ((getattr(entry, kind), entry) for entry in entries)
+    return {name: entry for name, entry in called if counts[name] == 1}
 
 
 def _compare(
@@ -125,7 +167,7 @@ def _compare(
 ) -> TensorReport:
     difference = _difference(one.shape, before, after, terms)
     changed: Status = "changed" if difference.entries else "unchanged"
-    axis = terms.axes(one)
+    axis = terms.axes(one, two)
     return compared_report(
         one,
         two,
@@ -146,7 +188,7 @@ def _difference(shape: tuple[int, ...], before: Store, after: Store, terms: _Ter
         if not different.any():
             continue
         entries += int(different.sum())
-        one, two = _float(old), _float(new)
+        one, two = _numbers(old), _numbers(new)
         with np.errstate(all="ignore"):
             gap = np.where(different, np.abs(one - two), 0.0)
             ratio = np.where(different & (gap > 0), gap / np.abs(one), 0.0)
@@ -180,9 +222,8 @@ def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.dtype.itemsize)
 
 
-def _float(values: NDArray[Any]) -> Float64:
-    """Any numbers in float64; complex ones by their magnitude."""
+def _numbers(values: NDArray[Any]) -> NDArray[Any]:
+    """Any numbers in float64, complex ones in complex128."""
     if projectable(values.dtype):
         return to_float64(values)
-    plain = np.abs(values) if values.dtype.kind == "c" else values
-    return np.asarray(plain, np.float64)
+    return values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)

@@ -5,20 +5,26 @@ for cannot be meant (2), any other `WprojError` that it could not be finished (3
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
 def printable(text: str) -> str:
     r"""`text` with control characters, lone surrogates and the like written as escapes.
 
-    Names come from files that strangers wrote, and end up on terminals.
+    Names come from files that strangers wrote, and end up on terminals and in the logs of CI, where
+    GitHub takes what begins a line with `::`, or stands anywhere behind `##[`, for a command.
 
-    >>> printable("a\x1b[31mb\n")
-    'a\\x1b[31mb\\n'
+    >>> printable("a\x1b[31mb\n"), printable("::error::a")
+    ('a\\x1b[31mb\\n', '\\x3a:error::a')
     """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    if not text.isprintable():
+        text = "".join(
+            c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+        )
+    if ":" in text or "#" in text:
+        text = re.sub(r"\A( *):(?=:)", r"\1\\x3a", text).replace("##[", "#\\x23[")
+    return text
 
 
 def storable(text: str) -> str:

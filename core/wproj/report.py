@@ -196,7 +196,8 @@ def summarize(files: list[FileReport]) -> Summary:
     """
     tensors = [tensor for file in files for tensor in file.tensors]
     matched = [tensor for tensor in tensors if tensor.status not in ("skipped", "error")]
-    total = sum(file.tensor_count for file in files)
+    # A comparison lists what only the second checkpoint has, too.
+    total = sum(max(file.tensor_count, len(file.tensors)) for file in files)
     return Summary(
         files=len(files),
         tensors=total,

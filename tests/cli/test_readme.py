@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.slow  # Each starts processes of its own, one after the other.
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "docs/keras-files.md"]
+DOCUMENTS = ["README.md", "docs/ci.md", "docs/keras-files.md"]
 SETTINGS = ("WPROJ_FORMAT", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 
@@ -26,6 +26,16 @@ def transcripts(text):
     return found
 
 
+def replay(shell, shown):
+    """The same commands with what they print, each after the exit code of the one before it."""
+    printed, status = [], 0
+    for command, _ in shown:
+        run = shell(command, status)
+        printed.append((command, run.stdout))
+        status = run.returncode
+    return printed
+
+
 @pytest.fixture
 def shell(tmp_path):
     """Runs command lines where `sample_weights/` is a copy; one after the other, as a reader."""
@@ -33,9 +43,9 @@ def shell(tmp_path):
     clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     path = os.pathsep.join([str(Path(sys.executable).parent), clean["PATH"]])
 
-    def run(command):
+    def run(command, status=0):
         return subprocess.run(
-            ["sh", "-c", command],
+            ["sh", "-c", f"(exit {status})\n{command}"],
             cwd=tmp_path,
             env=clean | {"PATH": path},
             stdout=subprocess.PIPE,
@@ -58,13 +68,19 @@ def test_every_document_with_transcripts_is_tested():
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_commands_of_a_document_print_what_it_shows(shell, document):
-    """Every `$ wproj` line of the console blocks, run in order, gives the lines below it."""
+    """Every `$` line of the console blocks, run in order, gives the lines below it."""
     shown = transcripts((ROOT / document).read_text(encoding="utf-8"))
-    ours = [(command, output) for command, output in shown if command.startswith("wproj ")]
-    printed = [(command, shell(command).stdout) for command, _ in ours]
 
-    assert ours != []
-    assert printed == ours
+    assert any(command.startswith("wproj ") for command, _ in shown)
+    assert replay(shell, shown) == shown
+
+
+def test_a_command_sees_the_exit_code_of_the_one_before_it(shell):
+    """So `echo $?` in a document shows what it shows to a reader; the output is all of it."""
+    shown = [("exit 3", ""), ("echo $?", "3\n"), ("echo $?", "0\n"), ("false | true", "")]
+
+    assert replay(shell, shown) == shown
+    assert replay(shell, [("echo out; echo err >&2", "")]) != [("echo out; echo err >&2", "")]
 
 
 def test_transcripts_are_taken_from_console_blocks_alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,7 +29,7 @@ from wproj_cli.options import (
     Verbose,
     expand,
 )
-from wproj_cli.output import Outcome
+from wproj_cli.output import Outcome, PipeClosedError
 from wproj_cli.reports import write_report
 from wproj_cli.sources import Given, Rules, read_rules
 
@@ -102,9 +103,9 @@ def check(
     \b
     Examples:
       wproj check sample_weights/digits_cnn.keras --declared
-      wproj check 'runs/*/last.safetensors' --recipe wproj.toml --report md=summary.md
-      wproj check model.h5 -r 'conv*/kernel max_norm=2 axis=in' --rtol 0 -f github
-      wproj check model.keras --declared --baseline norms.json
+      wproj check 'sample_weights/*.weights.h5' -r 'hidden*/0 max_norm=3 axis=0' --report md=norms.md
+      wproj check sample_weights/digits_cnn.h5 -r 'conv*/kernel max_norm=2' --rtol 0 -f github
+      wproj check sample_weights/digits_cnn.keras --declared --baseline b.json --update-baseline
     """  # noqa: D301 # \b is the character that keeps the lines apart
     names = expand([*(files or []), *_listed(files_from)])
     involved = [*names, config, recipe, baseline, files_from]
@@ -132,11 +133,13 @@ def check(
     for name in names:
         _check_file(name, rules, policy, known, outcome)
     if update_baseline and baseline is not None:
-        write_report(Path(baseline), wproj.encode_baseline(wproj.record_baseline(outcome.files)))
-        outcome.mention(f"recorded in {baseline}")
+        _record(Path(baseline), outcome)
     elif not exit_zero and _violated(outcome):
         outcome.found()
-    return outcome.finish()
+    try:
+        return outcome.finish()
+    except PipeClosedError as closed:
+        raise PipeClosedError(outcome.exit_code) from closed  # The verdict is known.
 
 
 def _check_file(
@@ -169,10 +172,15 @@ def _listed(path: str | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise wproj.InputError(f"--files-from {path}: {error}") from error
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        given = Path(path)
+        if given.exists() and not (given.is_file() or given.is_dir()):
+            raise OSError(0, "is not a regular file")
+        lines = given.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", "is not a list of files in UTF-8")
+        raise wproj.InputError(f"--files-from {wproj.printable(path)}: {problem}") from error
+    names = [line.strip() for line in lines]
+    return [name for name in names if name and not name.startswith("#")]
 
 
 def _policy(
@@ -207,7 +215,19 @@ def _known(path: str | None, *, update: bool) -> wproj.Baseline | None:
         if update:
             raise wproj.RequestError("--update-baseline needs --baseline FILE")
         return None
-    return None if update else wproj.load_baseline(Path(path))
+    if update and not os.path.lexists(path):
+        return None
+    known = wproj.load_baseline(Path(path))  # Nothing but a baseline is replaced by one.
+    return None if update else known
+
+
+def _record(path: Path, outcome: Outcome) -> None:
+    """Records the violations of today, of all files or not at all."""
+    if outcome.exit_code:
+        outcome.mention(f"nothing is recorded in {wproj.printable(str(path))}")
+        return
+    write_report(path, wproj.encode_baseline(wproj.record_baseline(outcome.files)))
+    outcome.mention(f"recorded in {wproj.printable(str(path))}")
 
 
 def _violated(outcome: Outcome) -> bool:

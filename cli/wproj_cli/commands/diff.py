@@ -7,8 +7,18 @@ from typing import Annotated
 import typer
 
 import wproj
-from wproj_cli.options import Axis, Config, Format, Layout, Quiet, Reports, Verbose
-from wproj_cli.output import Outcome
+from wproj_cli.options import (
+    Axis,
+    Config,
+    Exclude,
+    Format,
+    Layout,
+    Match,
+    Quiet,
+    Reports,
+    Verbose,
+)
+from wproj_cli.output import Outcome, PipeClosedError
 
 A = Annotated[str, typer.Argument(metavar="A", help="The checkpoint before.")]
 B = Annotated[str, typer.Argument(metavar="B", help="The checkpoint after.")]
@@ -23,6 +33,8 @@ Absolute = Annotated[
 def diff(
     a: A,
     b: B,
+    match: Match = None,
+    exclude: Exclude = None,
     axis: Axis = None,
     layout: Layout = None,
     config: Config = None,
@@ -40,27 +52,47 @@ def diff(
 
     \b
     Examples:
-      wproj diff sample_weights/digits_cnn.keras sample_weights/digits_cnn.weights.h5
-      wproj diff before.safetensors after.safetensors --rtol 1e-6 -f json
+      wproj diff sample_weights/digits_cnn.keras sample_weights/digits_cnn.h5 --rtol 1e-6
+      wproj diff sample_weights/digits_cnn.keras sample_weights/digits_cnn.weights.h5 -f json
     """  # noqa: D301 # \b is the character that keeps the lines apart
     outcome = Outcome("diff", fmt, report, [a, b, config], quiet=quiet, verbose=verbose)
     tolerances = _number("--rtol", rtol), _number("--atol", atol)
     axes = "auto" if axis is None else wproj.parse_axes(axis)
-    opened = [_open(path, config, outcome) for path in (a, b)]
-    one, two = opened
-    if one is None or two is None:
-        return outcome.finish()
+    one, two = [_open(path, config, outcome) for path in (a, b)]
+    if one is not None and two is not None:
+        try:
+            found = wproj.diff(
+                one,
+                two,
+                axis=axes,
+                layout=layout,
+                rtol=tolerances[0],
+                atol=tolerances[1],
+                match=match or (),
+                exclude=exclude or (),
+            )
+            tensors = list(outcome.follow(found, sum(entry.nbytes for entry in one.entries)))
+            _add(wproj.file_report(one, layout or one.layout, b, tensors), outcome)
+        except wproj.WprojError as error:
+            outcome.failed(error, a)
     try:
-        found = wproj.diff(
-            one, two, axis=axes, layout=layout, rtol=tolerances[0], atol=tolerances[1]
-        )
-        tensors = list(outcome.follow(found, sum(entry.nbytes for entry in one.entries)))
-        outcome.add(wproj.file_report(one, layout or one.layout, b, tensors))
-        if any(tensor.status not in ("unchanged", "skipped") for tensor in tensors):
-            outcome.found()
-    except wproj.WprojError as error:
-        outcome.failed(error, a)
-    return outcome.finish()
+        return outcome.finish()
+    except PipeClosedError as closed:
+        raise PipeClosedError(outcome.exit_code) from closed  # The verdict is known.
+
+
+def _add(file: wproj.FileReport, outcome: Outcome) -> None:
+    """Adds what was compared, whose tensors are those of either checkpoint."""
+    import msgspec
+
+    added = sum(tensor.status == "added" for tensor in file.tensors)
+    outcome.add(msgspec.structs.replace(file, tensor_count=file.tensor_count + added))
+    for tensor in file.tensors:
+        if tensor.status == "skipped":
+            text = f"{wproj.printable(tensor.name)}: not compared: {tensor.reason}"
+            outcome.warn(wproj.WprojError(text), file.path)
+    if any(tensor.status not in ("unchanged", "skipped") for tensor in file.tensors):
+        outcome.found()
 
 
 def _open(path: str, config: str | None, outcome: Outcome) -> wproj.Checkpoint | None:

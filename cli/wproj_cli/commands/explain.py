@@ -49,7 +49,7 @@ def explain(
     Examples:
       wproj explain sample_weights/digits_cnn.keras --declared
       wproj explain sample_weights/digits_cnn.keras -r 'conv*/kernel max_norm=2'
-      wproj explain model.safetensors --recipe wproj.toml
+      wproj explain sample_weights/digits_mlp_pt.safetensors -r '*.weight unit_norm axis=in'
     """  # noqa: D301 # \b is the character that keeps the lines apart
     outcome = Outcome("explain", fmt, report, [*files, config, recipe])
     given = Given(
@@ -71,8 +71,16 @@ def explain(
         try:
             plan = rules.sketch(file)
             outcome.opened(plan.checkpoint)
+            for warning in _warnings(plan):
+                outcome.warn(warning, file)
             tensors, uses = list(wproj.explain(plan)), wproj.rule_reports(plan)
             outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors, uses))
         except wproj.WprojError as error:
             outcome.failed(error, file)
     return outcome.finish()
+
+
+def _warnings(plan: wproj.Plan) -> list[wproj.RequestError]:
+    """What is odd about the plan, and is not told with a rule."""
+    told = [problem for use in plan.uses for problem in use.problems]
+    return [warning for warning in plan.warnings if warning not in told]

@@ -39,8 +39,16 @@ def init(
     if output == "-":
         emit(text)
         return 0
+    name = wproj.printable(output)
     if os.path.lexists(output) and not force:
-        raise wproj.RequestError(f"{output} exists", "--force replaces it; -o - prints it instead")
+        raise wproj.RequestError(f"{name} exists", "--force replaces it; -o - prints it instead")
+    if any(path and _same(path, output) for path in (file, config)):
+        raise wproj.RequestError(f"{name} is what the recipe is to be for", "-o names another file")
     write_report(Path(output), text)
-    tell(f"wrote {output}; 'wproj explain FILE' says what it takes")
+    tell(f"wrote {name}; 'wproj explain FILE' says what it takes")
     return 0
+
+
+def _same(path: str, other: str) -> bool:
+    """Whether both are one file, by whatever names."""
+    return os.path.exists(other) and os.path.samefile(path, other)  # noqa: PTH110, PTH121 # texts

@@ -17,8 +17,9 @@ def schema(which: Which) -> int:
     """Print the JSON Schema of reports, or of recipes as TOML decodes them.
 
     \b
-    Example:
+    Examples:
       wproj schema recipe
+      wproj schema report
     """  # noqa: D301 # \b is the character that keeps the lines apart
     emit(json.dumps(wproj.json_schema(which), indent=2) + "\n")
     return 0

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import wproj
-from wproj_cli.render.sentences import constraint_text as constraint_text  # noqa: PLC0414 # tables show it, too
 from wproj_cli.render.sentences import describe, kind_of, one_line, shorten
 
 # The statuses that are findings of a verb: what makes its exit code 1. Of no other verb.

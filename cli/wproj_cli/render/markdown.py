@@ -105,8 +105,7 @@ def _affordable(lines: Sequence[str], budget: int) -> list[str]:
 
 def _prose(text: str) -> str:
     """A sentence: as it is where Markdown reads it as it is, else as code."""
-    linked = "www." in text or "://" in text
-    return text if _PLAIN.fullmatch(text) and not linked else _code(text)
+    return text if _PLAIN.fullmatch(text) and "www." not in text else _code(text)
 
 
 def _code(text: str) -> str:

@@ -59,36 +59,30 @@ def _checked(tensor: wproj.TensorReport) -> list[str]:
         return []
     if tensor.violations.before:
         return [_outside(tensor)]
-    return [f"{_count(tensor, tensor.vectors)} inside {constraint_text(tensor)}"]
+    return [f"{_count(tensor, tensor.vectors or 0)} inside {constraint_text(tensor)}"]
 
 
 def _projected(tensor: wproj.TensorReport) -> list[str]:
     if tensor.changed_vectors is None:
         return []
-    changed = f"{tensor.changed_vectors} of {_count(tensor, tensor.vectors)}"
-    return [_outside(tensor), f"the projection changes {changed}"]
+    return [_outside(tensor), f"the projection changes {_share(tensor, tensor.changed_vectors)}"]
 
 
 def _audited(tensor: wproj.TensorReport) -> list[str]:
     norms = tensor.norm_before
     if norms is None:
         return []
-    length = "" if tensor.axis is None else f" of {tensor.vector_length}"
-    of = f"{_count(tensor, tensor.vectors)}{length}"
     if norms.min is None:
-        return [of, _outside(tensor)]
+        return [_vectors(tensor), _outside(tensor)]
     to = "" if norms.min == norms.max else f" to {norms.max:.6g}"
-    return [f"{of}, norm {norms.min:.6g}{to}", _outside(tensor)]
+    return [f"{_vectors(tensor)}, norm {norms.min:.6g}{to}", _outside(tensor)]
 
 
 def _explained(tensor: wproj.TensorReport) -> list[str]:
     if not tensor.constraint:
         return []
-    text = constraint_text(tensor)
-    if tensor.axis is None:
-        return [f"{text}, {_count(tensor, tensor.vectors)}"]
-    of = f"{_count(tensor, tensor.vectors)} of {tensor.vector_length}"
-    return [f"{text} axis {wproj.axes_text(tensor.axis)}, {of}"]
+    axis = "" if tensor.axis is None else f" axis {wproj.axes_text(tensor.axis)}"
+    return [f"{constraint_text(tensor)}{axis}, {_vectors(tensor)}"]
 
 
 def _listed(tensor: wproj.TensorReport) -> list[str]:
@@ -117,8 +111,8 @@ def _outside(tensor: wproj.TensorReport) -> str:
     found = tensor.violations
     if found is None or not found.before:
         return ""
-    of = f" of {_count(tensor, tensor.vectors)}"
-    return f"{found.before}{of} outside {constraint_text(tensor)}{_worst(tensor)}"
+    share = _share(tensor, found.before)
+    return f"{share} outside {constraint_text(tensor)}{_worst(tensor)}"
 
 
 def _worst(tensor: wproj.TensorReport) -> str:
@@ -147,9 +141,20 @@ def _index(index: Sequence[int]) -> str:
     return f"[{','.join(map(str, index))}]: " if index else ""
 
 
-def _count(tensor: wproj.TensorReport, count: int | None) -> str:
+def _share(tensor: wproj.TensorReport, count: int) -> str:
+    if tensor.vectors is None:
+        return _count(tensor, count)
+    return f"{count} of {_count(tensor, tensor.vectors)}"
+
+
+def _vectors(tensor: wproj.TensorReport) -> str:
+    single = tensor.axis is None or tensor.vector_length is None
+    return _count(tensor, tensor.vectors or 0) + ("" if single else f" of {tensor.vector_length}")
+
+
+def _count(tensor: wproj.TensorReport, count: int) -> str:
     noun = ("entry", "entries") if tensor.axis is None else ("vector", "vectors")
-    return wproj.plural(count or 0, *noun)
+    return wproj.plural(count, *noun)
 
 
 def _form(dtype: str, shape: Sequence[int]) -> str:

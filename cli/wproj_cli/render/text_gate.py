@@ -12,7 +12,8 @@ from wproj_cli.render.columns import (
     sparkline,
     without_empty,
 )
-from wproj_cli.render.findings import constraint_text, finding
+from wproj_cli.render.findings import finding
+from wproj_cli.render.sentences import constraint_text
 
 
 def check_table(file: wproj.FileReport) -> list[str]:

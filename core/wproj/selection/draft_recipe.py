@@ -1,11 +1,14 @@
 """A recipe to start from: commented, with a checkpoint's own layers and declared constraints."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wproj.errors import printable, shape_text
+from wproj.errors import printable, shape_text, storable
 from wproj.formats.base import Checkpoint, TensorEntry
+from wproj.selection import globs
 from wproj.selection.assigning import Assignment
 from wproj.selection.axes import incoming
 from wproj.selection.declared import declared_plan, has_declared
@@ -74,40 +77,67 @@ def _listing(checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def _rules(checkpoint: Checkpoint) -> Iterator[str]:
+    groups: dict[str, list[Assignment]] = {}
     if has_declared(checkpoint):
-        groups: dict[str, list[Assignment]] = {}
         for item in declared_plan(checkpoint).assignments:
             groups.setdefault(repr(item.steps), []).append(item)
-        for items in groups.values():
-            yield _declared_rule(items)
+    patterns = _patterns(checkpoint)
+    for items in groups.values():
+        yield _declared_rule(items, patterns)
+    if groups:
         return
-    kernels = [entry for entry in checkpoint.entries if _is_kernel(entry, checkpoint)]
+    kernels = [patterns[entry.path] for entry in _kernels(checkpoint)]
     if kernels:
         yield _rule("kernels", kernels, {"constraint": "max_norm", "max_value": 2.0, "axis": "in"})
     else:
         yield _EXAMPLE
 
 
-def _is_kernel(entry: TensorEntry, checkpoint: Checkpoint) -> bool:
+def _kernels(checkpoint: Checkpoint) -> Iterator[TensorEntry]:
     names = all_names(checkpoint)
-    if obstacle(entry, names) or exclusion(entry, names):
-        return False
-    return len(entry.shape) > 1 and (
-        checkpoint.layout == "unknown" or incoming(entry, checkpoint.layout) is not None
-    )
+    for entry in checkpoint.entries:
+        told = checkpoint.layout == "unknown" or incoming(entry, checkpoint.layout) is not None
+        left_out = obstacle(entry, names) or exclusion(entry, names)
+        if told and len(entry.shape) > 1 and not left_out:
+            yield entry
 
 
-def _declared_rule(items: list[Assignment]) -> str:
+def _patterns(checkpoint: Checkpoint) -> dict[str, str]:
+    """A pattern for each tensor that takes it alone, by path: its name where that will do."""
+    counts = Counter(entry.name for entry in checkpoint.entries)
+    plain = {name for name in counts if counts[name] == 1 and not name.startswith("/")}
+    return {
+        entry.path: entry.name
+        if entry.name in plain and _fits(entry.name)
+        else _other_pattern(entry, checkpoint)
+        for entry in checkpoint.entries
+    }
+
+
+def _other_pattern(entry: TensorEntry, checkpoint: Checkpoint) -> str:
+    """A pattern for a tensor whose name is none: patterns lose a first slash, for example."""
+    texts = filter(_fits, (f"/{entry.name}", entry.path, f"/{entry.path}"))
+    fitting = (text for text in texts if globs.select(text, checkpoint.entries) == [entry])
+    return next(fitting, f"re:{storable(re.escape(entry.name))}")
+
+
+def _fits(name: str) -> bool:
+    """Whether TOML has all of its characters: it has no lone surrogates."""
+    return storable(name) == name
+
+
+def _declared_rule(items: list[Assignment], patterns: Mapping[str, str]) -> str:
     (step,) = items[0].steps
     config = {key: value for key, value in step.get_config().items() if key != "axis"}
-    axis = {} if items[0].axis is None else {"axis": list(items[0].axis)}
-    name = items[0].entry.name
-    return _rule(name, [item.entry for item in items], {"constraint": step.name, **config, **axis})
+    axis = {} if items[0].axis is None else {"axis": list(items[0].axis) or "all"}
+    match = [patterns[item.entry.path] for item in items]
+    name = match[0] or "declared"
+    return _rule(name, match, {"constraint": step.name, **config, **axis})
 
 
-def _rule(name: str, entries: list[TensorEntry], values: Mapping[str, Any]) -> str:
-    match = ",".join(f"\n    {_toml(entry.name)}" for entry in entries)
-    lines = [f"id = {_toml(name)}", f"match = [{match},\n]", f"expect = {len(entries)}"]
+def _rule(name: str, patterns: list[str], values: Mapping[str, Any]) -> str:
+    match = ",".join(f"\n    {_toml(pattern)}" for pattern in patterns)
+    lines = [f"id = {_toml(name)}", f"match = [{match},\n]", f"expect = {len(patterns)}"]
     lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
     return "\n[[rule]]\n" + "".join(f"{line}\n" for line in lines)
 

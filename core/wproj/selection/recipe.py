@@ -293,6 +293,8 @@ class _Reading:
         except RequestError as error:
             name = f"rule {table.id!r}" if table.id else f"rule {number + 1}"
             raise RecipeError(self.path, line, f"{name}: {error}", error.hint) from error
+        except RecursionError as error:  # A config that cannot even be shown.
+            raise RecipeError(self.path, line, _TOO_DEEP) from error
 
     def _invalid(self, message: str) -> RecipeError:
         """What msgspec says, with the line and what may have been meant."""
@@ -392,4 +394,4 @@ def _one_axis(axis: AxisTable) -> Axes:
         if not axis or len(set(axis)) < len(axis):
             raise RequestError(f"axis {axis} is empty, or names an axis twice")
         return tuple(axis)
-    return axis
+    return None if axis is None else (axis,)

@@ -103,7 +103,7 @@ def check(
     \b
     Examples:
       wproj check sample_weights/digits_cnn.keras --declared
-      wproj check 'sample_weights/*.weights.h5' -r 'hidden*/0 max_norm=3 axis=0' --report md=norms.md
+      wproj check 'sample_weights/*.weights.h5' -r 'hidden*/0 max_norm=3 axis=0' --report md=n.md
       wproj check sample_weights/digits_cnn.h5 -r 'conv*/kernel max_norm=2' --rtol 0 -f github
       wproj check sample_weights/digits_cnn.keras --declared --baseline b.json --update-baseline
     """  # noqa: D301 # \b is the character that keeps the lines apart

@@ -69,9 +69,7 @@ def cnn_constraints() -> dict[str, dict[str, keras.constraints.Constraint]]:
         "conv1": {"kernel_constraint": keras.constraints.MaxNorm(1.0, axis=[0, 1, 2])},
         "normalization": {"gamma_constraint": keras.constraints.NonNeg()},
         "depthwise": {"depthwise_constraint": keras.constraints.MaxNorm(1.0, axis=[0, 1])},
-        "conv2": {
-            "kernel_constraint": keras.constraints.MinMaxNorm(0.5, 1.0, axis=[0, 1, 2])
-        },
+        "conv2": {"kernel_constraint": keras.constraints.MinMaxNorm(0.5, 1.0, axis=[0, 1, 2])},
         "classes": {"kernel_constraint": keras.constraints.UnitNorm(axis=0)},
     }
 

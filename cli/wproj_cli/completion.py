@@ -69,7 +69,7 @@ def _collect(files: Sequence[str], found: list[str]) -> None:
 
     for file in files:
         try:
-            checkpoint = wproj.open_checkpoint(Path(file).expanduser())
+            entries = wproj.open_checkpoint(Path(file).expanduser()).entries
+            found.extend(entry.name for entry in entries)
         except Exception:  # noqa: BLE001, S112 # no complaint may reach the line that is typed
             continue
-        found.extend(entry.name for entry in checkpoint.entries)

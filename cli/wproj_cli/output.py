@@ -138,7 +138,15 @@ class Outcome:
         """There are findings."""
         self.exit_code = max(self.exit_code, 1)
 
-    def failed(self, error: wproj.WprojError, file: str) -> None:
+    @contextlib.contextmanager
+    def attempt(self, file: str | None = None) -> Iterator[None]:
+        """Takes what goes wrong within for a fault of `file`, or of the request as a whole."""
+        try:
+            yield
+        except wproj.WprojError as error:
+            self.failed(error, file)
+
+    def failed(self, error: wproj.WprojError, file: str | None) -> None:
         """A file that could not be worked through; the others still can."""
         complain(error)
         self._diagnose("error", error, file)
@@ -156,13 +164,13 @@ class Outcome:
             path = str(checkpoint.path)
             self.warn(wproj.WprojError(wproj.printable(f"{path}: {note}")), path)
 
-    def _diagnose(self, level: str, problem: wproj.WprojError, file: str) -> None:
+    def _diagnose(self, level: str, problem: wproj.WprojError, file: str | None) -> None:
         self._diagnostics.append(
             wproj.Diagnostic(
                 level="error" if level == "error" else "warning",
                 message=wproj.storable(str(problem)),
                 hint=None if problem.hint is None else wproj.storable(problem.hint),
-                file=wproj.storable(file),
+                file=None if file is None else wproj.storable(file),
             )
         )
 

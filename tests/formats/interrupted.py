@@ -1,6 +1,7 @@
 """A program: `wproj project SOURCE -o TARGET` that gets a signal after its first tensor."""
 
 import os
+import signal
 import sys
 
 import wproj
@@ -20,6 +21,8 @@ def interrupted(apply, number):
 if __name__ == "__main__":
     from wproj_cli.main import main
 
+    # A process that a script starts in the background ignores Ctrl-C; this one must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     source, target, number = sys.argv[1:]
     wproj.apply = interrupted(wproj.apply, int(number))
     rule = ["-r", "* max_norm=0.1 axis=0", "-x", "*/1"]

@@ -14,6 +14,7 @@ from wproj.constraints.base import (
     RadialConstraint,
 )
 from wproj.dtypes import Float64, to_float64
+from wproj.errors import TensorError
 from wproj.formats.base import Store
 from wproj.measures import Distance, Histogram, NormSummary, OutsideVector, Violations
 from wproj.numerics.norms import count_nonfinite, measure
@@ -148,8 +149,13 @@ class _Side:
         contains = None if isinstance(step, ArrayConstraint) else getattr(step, "contains", None)
         if contains is None or 0 in shape:
             return
-        inside = contains(to_float64(read(0, math.prod(shape)).reshape(shape)))
-        outside = np.broadcast_to(np.logical_not(inside), shape).reshape(self._vectors.dims)
+        values = to_float64(read(0, math.prod(shape)).reshape(shape))
+        try:
+            outside = np.broadcast_to(np.logical_not(contains(values)), shape)
+        except Exception as error:  # whatever the user's code raises or returns
+            problem = f"{step.name}.contains failed: {type(error).__name__}: {error}"
+            raise TensorError(problem, "the constraint's own code raised this") from error
+        outside = outside.reshape(self._vectors.dims)
         self.outside_entries += int(outside.sum())
         axes = tuple(d for d, summed in enumerate(self._vectors.summed) if summed)
         self.excess += outside.any(axis=axes, keepdims=True)

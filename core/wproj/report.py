@@ -126,7 +126,8 @@ class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     """One checkpoint; `tensor_count` counts all of its tensors, listed in `tensors` or not.
 
-    `output` is what was written, or for `diff` the second checkpoint. `rules` are those that were
+    `output` is what was written, or for `diff` the second checkpoint, whose tensors count, too, where
+    the first has none. `rules` are those that were
     given, in order.
     """
 
@@ -196,8 +197,7 @@ def summarize(files: list[FileReport]) -> Summary:
     """
     tensors = [tensor for file in files for tensor in file.tensors]
     matched = [tensor for tensor in tensors if tensor.status not in ("skipped", "error")]
-    # A comparison lists what only the second checkpoint has, too.
-    total = sum(max(file.tensor_count, len(file.tensors)) for file in files)
+    total = sum(file.tensor_count for file in files)
     return Summary(
         files=len(files),
         tensors=total,

@@ -57,7 +57,7 @@ def file_report(
         format=checkpoint.format,
         layout=layout,
         output=None if output is None else storable(output),
-        tensor_count=len(checkpoint.entries),
+        tensor_count=max(len(checkpoint.entries), len(tensors)),
         tensors=tensors,
         rules=list(rules),
     )

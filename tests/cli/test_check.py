@@ -495,3 +495,42 @@ def test_odd_axes_are_warned_of(call):
 
     assert "warning: conv" in result.stderr
     assert "axis 0 sums over" in result.stderr
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        (["m"], 2, "give a rule"),
+        (["m", "--recipe", "missing.toml"], 2, "recipe missing.toml"),
+        (["m", "--recipe", "broken.toml"], 2, "recipe broken.toml, line 2: unknown key ruel"),
+        (["m", *RULE, "--baseline", "missing.json"], 2, "baseline missing.json"),
+        (["m", *RULE, "--rtol", "2"], 2, "--rtol takes a number from 0 to 1"),
+        (["missing", *RULE], 3, "missing: there is no such file"),
+        (["m", "-r", "nothing max_norm=1 axis=0"], 2, "'nothing' matches no tensor in m"),
+    ],
+)
+def test_a_fault_is_in_the_json_whatever_it_is_of(call, words, code, problem):
+    """One strict document with the sentence among its diagnostics, which is also on stderr."""
+    Path("broken.toml").write_text("version = 1\nruel = 3\n")
+    result = call("check", *words, "-f", "json")
+    (fault,) = result.report["diagnostics"]
+
+    assert (result.code, result.report["exit_code"]) == (code, code)
+    assert problem in fault["message"]
+    assert f"error: {fault['message']}" in result.stderr
+
+
+def test_a_constraint_that_cannot_tell_is_a_fault_of_its_own(call):
+    """Its `contains` raises, or returns what broadcasts to nothing: no defect of wproj."""
+    for body in ("raise ZeroDivisionError('no')", "return [True] * 17"):
+        source = f"import wproj\nclass Own(wproj.Constraint):\n  def contains(self, w): {body}\n"
+        Path("own.py").write_text(source)
+        result = call("check", "m", "-r", "a.weight own.py:Own")
+
+        assert result.code == 3
+        assert "m: a.weight: own.contains failed: " in result.stderr
+        assert "the constraint's own code raised this" in result.stderr
+        assert "internal fault" not in result.stderr

@@ -431,6 +431,19 @@ def test_long_doubles_are_skipped(hdf5):
         wproj.plan(hdf5(value(np.ones(3, "longdouble"))), "w max_norm=1 axis=0")
 
 
+def test_a_name_that_is_not_text_is_noted(hdf5):
+    """HDF5 takes any bytes for a name; the other tensors are listed all the same."""
+
+    def make(file):
+        file["w"] = weights()
+        file[b"a\xff"] = weights()
+
+    checkpoint = wproj.open_checkpoint(hdf5(make))
+
+    assert [entry.name for entry in checkpoint.entries] == ["w"]
+    assert checkpoint.notes == ("b'a\\xff' is not UTF-8 and is not followed",)
+
+
 def test_links_to_elsewhere_are_noted_and_not_followed(hdf5, project, describe_hdf5):
     """Soft and external links are no names of tensors, and what they name is not written."""
     other = hdf5(plain_neighbor, name="other.h5")

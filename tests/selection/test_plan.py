@@ -14,6 +14,7 @@ from wproj.dtypes import kind_of
 from wproj.errors import (
     AxisNeededError,
     AxisOutOfRangeError,
+    ExpectError,
     LayoutNeededError,
     NoMatchError,
     NothingLeftError,
@@ -97,6 +98,16 @@ def test_the_first_rule_that_matches_takes_a_tensor():
         "conv1/kernel": "*/kernel unit_norm axis=0,1,2",
         "dense/kernel": "dense/kernel max_norm=1 axis=0",
     }
+
+
+def test_a_rule_that_expects_nothing_may_match_nothing():
+    """It says that there must be no such tensor."""
+    nothing = Rule("*gone*", MaxNorm(2), axis=0, expect=0)
+    some = Rule("*kernel", MaxNorm(2), axis=0, expect=0)
+
+    assert plan(nothing).items == ()
+    with pytest.raises(ExpectError, match="expects 0 and takes 2 tensors"):
+        plan(some)
 
 
 def test_a_rule_whose_tensors_are_all_taken_is_an_error():

@@ -124,18 +124,19 @@ def check(
         layout=layout,
         allow_unmatched=allow_unmatched,
     )
-    rules = read_rules(given, discover=True)
-    outcome.recipe = rules.recipe
-    policy = _policy(rules, rtol, nonfinite, unreachable, unmatched)
-    known = _known(baseline, update=update_baseline)
-    if not names:
-        raise wproj.RequestError("no checkpoint is given", "name files, or patterns of files")
-    for name in names:
-        _check_file(name, rules, policy, known, outcome)
-    if update_baseline and baseline is not None:
-        _record(Path(baseline), outcome)
-    elif not exit_zero and _violated(outcome):
-        outcome.found()
+    with outcome.attempt(recipe):
+        rules = read_rules(given, discover=True)
+        outcome.recipe = rules.recipe
+        policy = _policy(rules, rtol, nonfinite, unreachable, unmatched)
+        known = _known(baseline, update=update_baseline)
+        if not names:
+            raise wproj.RequestError("no checkpoint is given", "name files, or patterns of files")
+        for name in names:
+            _check_file(name, rules, policy, known, outcome)
+        if update_baseline and baseline is not None:
+            _record(Path(baseline), outcome)
+        elif not exit_zero and _violated(outcome):
+            outcome.found()
     try:
         return outcome.finish()
     except PipeClosedError as closed:
@@ -149,7 +150,7 @@ def _check_file(
     known: wproj.Baseline | None,
     outcome: Outcome,
 ) -> None:
-    try:
+    with outcome.attempt(name):
         plan = rules.plan(name)
         outcome.opened(plan.checkpoint)
         for warning in plan.warnings:
@@ -163,8 +164,6 @@ def _check_file(
         outcome.add(file if known is None else wproj.apply_baseline(file, known))
         for text in _warnings(tensors, policy):
             outcome.warn(wproj.WprojError(text), name)
-    except wproj.WprojError as error:
-        outcome.failed(error, name)
 
 
 def _listed(path: str | None) -> list[str]:

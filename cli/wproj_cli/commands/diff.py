@@ -56,11 +56,11 @@ def diff(
       wproj diff sample_weights/digits_cnn.keras sample_weights/digits_cnn.weights.h5 -f json
     """  # noqa: D301 # \b is the character that keeps the lines apart
     outcome = Outcome("diff", fmt, report, [a, b, config], quiet=quiet, verbose=verbose)
-    tolerances = _number("--rtol", rtol), _number("--atol", atol)
-    axes = "auto" if axis is None else wproj.parse_axes(axis)
-    one, two = [_open(path, config, outcome) for path in (a, b)]
-    if one is not None and two is not None:
-        try:
+    with outcome.attempt(a):
+        tolerances = _number("--rtol", rtol), _number("--atol", atol)
+        axes = "auto" if axis is None else wproj.parse_axes(axis)
+        one, two = [_open(path, config, outcome) for path in (a, b)]
+        if one is not None and two is not None:
             found = wproj.diff(
                 one,
                 two,
@@ -72,21 +72,16 @@ def diff(
                 exclude=exclude or (),
             )
             tensors = list(outcome.follow(found, sum(entry.nbytes for entry in one.entries)))
-            _add(wproj.file_report(one, layout or one.layout, b, tensors), outcome)
-        except wproj.WprojError as error:
-            outcome.failed(error, a)
+            _judge(wproj.file_report(one, layout or one.layout, b, tensors), outcome)
     try:
         return outcome.finish()
     except PipeClosedError as closed:
         raise PipeClosedError(outcome.exit_code) from closed  # The verdict is known.
 
 
-def _add(file: wproj.FileReport, outcome: Outcome) -> None:
-    """Adds what was compared, whose tensors are those of either checkpoint."""
-    import msgspec
-
-    added = sum(tensor.status == "added" for tensor in file.tensors)
-    outcome.add(msgspec.structs.replace(file, tensor_count=file.tensor_count + added))
+def _judge(file: wproj.FileReport, outcome: Outcome) -> None:
+    """Adds what was compared, and says what was not, and whether anything differs."""
+    outcome.add(file)
     for tensor in file.tensors:
         if tensor.status == "skipped":
             text = f"{wproj.printable(tensor.name)}: not compared: {tensor.reason}"

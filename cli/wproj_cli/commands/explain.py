@@ -21,7 +21,7 @@ from wproj_cli.options import (
     expand,
 )
 from wproj_cli.output import Outcome
-from wproj_cli.sources import Given, read_rules
+from wproj_cli.sources import Given, Rules, read_rules
 
 
 def explain(
@@ -65,19 +65,22 @@ def explain(
         exclude=exclude,
         layout=layout,
     )
-    rules = read_rules(given, discover=True)
-    outcome.recipe = rules.recipe
-    for file in expand(files):
-        try:
-            plan = rules.sketch(file)
-            outcome.opened(plan.checkpoint)
-            for warning in _warnings(plan):
-                outcome.warn(warning, file)
-            tensors, uses = list(wproj.explain(plan)), wproj.rule_reports(plan)
-            outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors, uses))
-        except wproj.WprojError as error:
-            outcome.failed(error, file)
+    with outcome.attempt(recipe):
+        rules = read_rules(given, discover=True)
+        outcome.recipe = rules.recipe
+        for file in expand(files):
+            _explain_file(file, rules, outcome)
     return outcome.finish()
+
+
+def _explain_file(file: str, rules: Rules, outcome: Outcome) -> None:
+    with outcome.attempt(file):
+        plan = rules.sketch(file)
+        outcome.opened(plan.checkpoint)
+        for warning in _warnings(plan):
+            outcome.warn(warning, file)
+        tensors, uses = list(wproj.explain(plan)), wproj.rule_reports(plan)
+        outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors, uses))
 
 
 def _warnings(plan: wproj.Plan) -> list[wproj.RequestError]:

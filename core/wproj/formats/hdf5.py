@@ -221,8 +221,10 @@ def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts `vars/10` behind `vars/2`."""
+def _natural(name: str | bytes) -> list[tuple[int, int, str]]:
+    """A key that sorts `vars/10` behind `vars/2`; h5py has names that are not UTF-8 as bytes."""
+    if not isinstance(name, str):
+        return [(2, 0, repr(name))]
     return [
         (0, int(part), "") if part.isdecimal() else (1, 0, part)
         for part in re.split(r"(\d+)", name)
@@ -244,10 +246,10 @@ def _walk(file: h5py.File) -> tuple[list[TensorEntry], dict[str, str], list[str]
             labels[prefix.removesuffix("/vars/")] = label
         below: list[tuple[str, h5py.Group]] = []
         for name in sorted(group, key=_natural):
-            path = prefix + name
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                notes.append(f"{path} is {_link_kind(link)} and is not followed")
+            path = f"{prefix}{name if isinstance(name, str) else repr(name)}"
+            problem = _refusal(group, name)
+            if problem is not None:
+                notes.append(f"{path} is {problem} and is not followed")
                 continue
             child = group[name]
             address = h5py.h5o.get_info(child.id).addr
@@ -263,9 +265,13 @@ def _walk(file: h5py.File) -> tuple[list[TensorEntry], dict[str, str], list[str]
     return list(entries.values()), labels, notes
 
 
-def _link_kind(link: object) -> str:
+def _refusal(group: h5py.Group, name: str | bytes) -> str | None:
+    """What a name in a group is, if it is not followed; told without opening its target."""
+    if not isinstance(name, str):
+        return "not UTF-8"
     kinds = {h5py.SoftLink: "a soft link", h5py.ExternalLink: "an external link"}
-    return kinds.get(type(link), "a user-defined link")
+    link = group.get(name, getlink=True)
+    return None if type(link) is h5py.HardLink else kinds.get(type(link), "a user-defined link")
 
 
 def _entry(path: str, dataset: h5py.Dataset) -> TensorEntry:

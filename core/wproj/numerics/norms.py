@@ -163,9 +163,13 @@ class Bounds:
         return cls(lower, upper, length, grid(dtype), dtype == np.float64)
 
     def relaxed(self, rtol: float, atol: float) -> "Bounds":
-        """The same with tolerances, relative to the bounds and absolute."""
-        lower = max(0.0, self.lower * (1 - rtol) - atol)
-        return replace(self, lower=lower, upper=self.upper * (1 + rtol) + atol)
+        """Bounds with tolerances, relative to these and absolute, if those exceed the slack.
+
+        They are so far apart that they have no slack themselves.
+        """
+        below = max(self.slack, self.lower * rtol + atol)
+        above = max(self.slack, self.upper * rtol + atol) if rtol else max(self.slack, atol)
+        return replace(self, lower=max(0.0, self.lower - below), upper=self.upper + above)
 
     @property
     def slack(self) -> float:

@@ -143,7 +143,7 @@ class _Drawing:
         for entry in free:
             self.taken[entry.path] = Skipped(entry, str(rule), reasons[entry.path] or "")
         keep = [entry for entry in free if reasons[entry.path] is None]
-        if matched and not keep:
+        if matched and not keep and rule.expect != 0:
             left = [(e.name, reasons.get(e.path) or self._taken_by(e)) for e in matched]
             self.unmatched.append(NothingLeftError(str(rule), left))
         if rule.expect not in (None, len(keep)):
@@ -176,7 +176,7 @@ class _Drawing:
         found: set[str] = set()
         for pattern in rule.patterns:
             matched = globs.select(pattern, self.checkpoint.entries)
-            if not matched:
+            if not matched and rule.expect != 0:
                 self.unmatched.append(globs.no_match(pattern, self.checkpoint))
             found.update(entry.path for entry in matched)
         return [entry for entry in self.checkpoint.entries if entry.path in found]

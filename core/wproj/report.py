@@ -126,9 +126,8 @@ class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     """One checkpoint; `tensor_count` counts all of its tensors, listed in `tensors` or not.
 
-    `output` is what was written, or for `diff` the second checkpoint, whose tensors count, too, where
-    the first has none. `rules` are those that were
-    given, in order.
+    `output` is what was written, or for `diff` the second checkpoint, whose tensors count, too,
+    where the first has none. `rules` are those that were given, in order.
     """
 
     path: str

@@ -12,6 +12,7 @@ import pytest
 import wproj
 from wproj import MaxNorm
 from wproj.errors import FileError
+from wproj.formats import keras_archive
 
 SAMPLE = Path(__file__).parents[2] / "sample_weights/digits_cnn.keras"
 WEIGHTS = "model.weights.h5"
@@ -140,3 +141,116 @@ def test_keras_loads_what_was_written(tmp_path, monkeypatch):
     np.testing.assert_array_equal(kernel, weights(target, tmp_path)["layers/dense/vars/0"])
     with zipfile.ZipFile(target) as archive:
         assert json.loads(archive.read("config.json"))["config"]["name"] == "digits_cnn"
+
+
+# Stored weights are patched where they are
+
+
+@pytest.fixture
+def never_unpacked(monkeypatch):
+    """Fails if anything is unpacked or packed again."""
+    for name in ("_unpacked", "_repack"):
+        monkeypatch.setattr(keras_archive, name, lambda *_: pytest.fail("was unpacked"))
+
+
+def streamed(tmp_path):
+    """The sample as zipfile writes it to a pipe: checksums behind the members."""
+
+    class Pipe:
+        """Where one can only write."""
+
+        def __init__(self, file):
+            self.write, self.flush = file.write, file.flush
+
+    path = tmp_path / "streamed.keras"
+    with (
+        path.open("wb") as file,
+        zipfile.ZipFile(Pipe(file), "w") as new,
+        zipfile.ZipFile(SAMPLE) as old,
+    ):
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info))
+    return path
+
+
+@pytest.mark.usefixtures("never_unpacked")
+@pytest.mark.parametrize("make", [lambda _: SAMPLE, streamed], ids=["seekable", "streamed"])
+def test_stored_weights_are_patched_in_the_archive(tmp_path, make):
+    """The bytes of one tensor and two checksums differ; the archive is whole."""
+    source, target = make(tmp_path), tmp_path / "out.keras"
+    (entry,) = wproj.select_any(["layers/dense/vars/0"], wproj.open_checkpoint(source))
+
+    list(wproj.project(source, target, RULE))
+
+    old = np.frombuffer(source.read_bytes(), np.uint8)
+    new = np.frombuffer(target.read_bytes(), np.uint8)
+    different = np.flatnonzero(old != new)
+    start, stop = entry.extent.offset, entry.extent.offset + entry.extent.nbytes
+    outside = different[(different < start) | (different >= stop)]
+    assert 2 <= outside.size <= 8 < different.size
+    with zipfile.ZipFile(target) as archive:
+        assert archive.testzip() is None
+
+
+def test_unpacked_or_not_the_weights_are_the_same(tmp_path, monkeypatch):
+    """Both ways write the same bytes into the weights, and nothing else."""
+    list(wproj.project(SAMPLE, tmp_path / "patched.keras", RULE))
+    monkeypatch.setattr(keras_archive, "stored_member", lambda *_: None)
+    list(wproj.project(SAMPLE, tmp_path / "packed.keras", RULE))
+
+    assert members(tmp_path / "patched.keras") == members(tmp_path / "packed.keras")
+
+
+@pytest.mark.parametrize("verb", ["project", "audit"])
+def test_weights_with_another_checksum_are_refused(tmp_path, verb):
+    """A flipped bit among the values, which HDF5 itself does not notice."""
+    (entry,) = wproj.select_any(["layers/dense/vars/0"], wproj.open_checkpoint(SAMPLE))
+    data = bytearray(SAMPLE.read_bytes())
+    data[entry.extent.offset + 5] ^= 1
+    path, target = tmp_path / "flipped.keras", tmp_path / "out.keras"
+    path.write_bytes(data)
+
+    with pytest.raises(FileError, match="its checksum is another"):
+        list(wproj.project(path, target, RULE) if verb == "project" else wproj.audit(path))
+
+    assert [p.name for p in tmp_path.iterdir()] == ["flipped.keras"]
+
+
+@pytest.mark.parametrize("field", ["name length", "extra length"])
+def test_weights_that_overlap_other_members_are_not_patched_in_place(tmp_path, field):
+    """A header that lies of where the bytes are, so that a patch would hit another member."""
+    with zipfile.ZipFile(SAMPLE) as archive:
+        header = archive.getinfo(WEIGHTS).header_offset
+    data = bytearray(SAMPLE.read_bytes())
+    at = header + (26 if field == "name length" else 28)
+    data[at : at + 2] = (60_000).to_bytes(2, "little")
+    path = tmp_path / "lying.keras"
+    path.write_bytes(data)
+
+    with pytest.raises(FileError):
+        list(wproj.project(path, tmp_path / "out.keras", RULE))
+
+    assert [p.name for p in tmp_path.iterdir()] == ["lying.keras"]
+
+
+def test_chunked_weights_in_an_archive_are_still_projected(tmp_path):
+    """HDF5 has to fetch them, so they are unpacked."""
+
+    def chunked(content):
+        inside = tmp_path / "inside.h5"
+        inside.write_bytes(content[-1][1])
+        with h5py.File(inside, "r+") as file:
+            values = file["layers/dense/vars/0"][()]
+            del file["layers/dense/vars/0"]
+            file.create_dataset(
+                "layers/dense/vars/0", data=values, chunks=(16, 16), compression="gzip"
+            )
+        return [*content[:-1], (content[-1][0], inside.read_bytes())]
+
+    source, target = rewritten(tmp_path, chunked), tmp_path / "out.keras"
+
+    list(wproj.project(source, target, RULE))
+
+    kernel = weights(target, tmp_path)["layers/dense/vars/0"]
+    expected = MaxNorm(1.5, axis=0)(weights(source, tmp_path)["layers/dense/vars/0"])
+    np.testing.assert_array_equal(kernel, expected)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -151,13 +151,13 @@ def _within(row: int, shape: Sequence[int], start: int, stop: int) -> Iterator[t
         yield (slice(row, row + 1), *rest)
 
 
-def open_hdf5(path: Path) -> Hdf5Checkpoint:
-    """The datasets of the file at `path`.
+def open_hdf5(path: Path, stream: BinaryIO | None = None) -> Hdf5Checkpoint:
+    """The datasets of the file at `path`, or of the file that `stream` reads.
 
     Raises:
         FileError: It is damaged, locked by another process, or not HDF5.
     """
-    with _open(path, "r") as file:
+    with _open(path, "r", stream) as file:
         try:
             entries, labels, notes = _walk(file)
             legacy = _is_legacy(file)
@@ -203,9 +203,9 @@ def _text(item: h5py.HLObject, name: str) -> str | bytes | None:
     return text if isinstance(text, str | bytes) else None
 
 
-def _open(path: Path, mode: str) -> h5py.File:
+def _open(path: Path, mode: str, stream: BinaryIO | None = None) -> h5py.File:
     try:
-        return h5py.File(path, mode, rdcc_nbytes=_CHUNK_CACHE, rdcc_nslots=_CHUNK_SLOTS)
+        return h5py.File(stream or path, mode, rdcc_nbytes=_CHUNK_CACHE, rdcc_nslots=_CHUNK_SLOTS)
     except BlockingIOError as error:
         raise FileError(
             str(path),

@@ -1,11 +1,13 @@
 """`.keras` archives: a zip of metadata.json, config.json and model.weights.h5.
 
-Format: `keras.src.saving.saving_lib` of Keras 3. The weights are unpacked beside the copy that is
-written, patched as HDF5, and packed again in their place; every other member keeps its bytes,
-its place and its metadata.
+Format: `keras.src.saving.saving_lib` of Keras 3. Weights that are stored as they are, in one piece
+each, as Keras writes them, are read and patched in the archive itself, checksums included. Others
+are unpacked beside the copy that is written, patched as HDF5, and packed again in their place;
+every other member keeps its bytes, its place and its metadata.
 """
 
 import copy
+import io
 import os
 import secrets
 import shutil
@@ -15,13 +17,15 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from wproj.errors import FileError
 from wproj.formats.atomic import DRAFT
-from wproj.formats.base import Checkpoint, Stores
+from wproj.formats.base import Checkpoint, Extent, Stores, TensorEntry
 from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
+from wproj.formats.positional import ExtentStore, open_regular
+from wproj.formats.zip_member import Section, StoredMember, stored_member
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 NO_CONFIG = f"has no {CONFIG} inside, so names come from the weights alone"
@@ -33,14 +37,28 @@ _BOMB_BYTES, _BOMB_RATIO = 1 << 28, 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KerasArchive(Checkpoint):
-    """A `.keras` archive; `entries` are those of the weights inside."""
+    """A `.keras` archive; `entries` are those of the weights inside.
+
+    Attributes:
+        weights: The weights as a file of their own.
+        member: Where they are in the archive, if all of them can be read there.
+    """
 
     weights: Hdf5Checkpoint
+    member: StoredMember | None
 
     @contextmanager
     def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:
-        """Opens the archive, or a copy of it at `path`, and gives access to values by entry."""
+        """Opens the archive, or a copy of it at `path`, and gives access to values by entry.
+
+        Raises:
+            FileError: The weights are not those that the archive's checksum was made of.
+        """
         path = path or self.path
+        if self.member is not None:
+            with _in_place(path, self.member, writable=writable) as stores:
+                yield stores
+            return
         with _unpacked(path, path.parent if writable else None) as weights:
             with self.weights.stores(weights, writable=writable) as stores:
                 yield stores
@@ -57,22 +75,76 @@ def open_keras_archive(path: Path) -> KerasArchive:
     with _archive(path) as archive:
         _check_members(path, archive)
         config = archive.read(CONFIG) if CONFIG in archive.namelist() else None
-    with _unpacked(path, None) as weights:
-        try:
-            inside = open_hdf5(weights)
-        except FileError as error:
-            raise FileError(str(path), f"{WEIGHTS} inside is damaged") from error
+        member = _member(path, archive)
+    try:
+        inside = _open_weights(path, member)
+    except FileError as error:
+        raise FileError(str(path), f"{WEIGHTS} inside is damaged") from error
     inside = inside.named_by(config, f"{CONFIG} inside")
     missing = (NO_CONFIG,) if config is None else ()
+    if not all(map(_in_one_piece, inside.entries)):
+        member = None
     return KerasArchive(
         path=path,
         format="keras",
         layout="keras",
-        entries=inside.entries,
+        entries=tuple(_moved(entry, member) for entry in inside.entries),
         notes=(*inside.notes, *missing),
         config=inside.config,
         weights=inside,
+        member=member,
     )
+
+
+def _member(path: Path, archive: zipfile.ZipFile) -> StoredMember | None:
+    descriptor = open_regular(path)
+    try:
+        return stored_member(archive, WEIGHTS, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_weights(path: Path, member: StoredMember | None) -> Hdf5Checkpoint:
+    if member is None:
+        with _unpacked(path, None) as weights:
+            return open_hdf5(weights)
+    descriptor = open_regular(path)
+    try:
+        section = Section(descriptor, member.offset, member.size)
+        return open_hdf5(path, io.BufferedReader(section))
+    finally:
+        os.close(descriptor)
+
+
+def _in_one_piece(entry: TensorEntry) -> bool:
+    """Whether a tensor's values, if it has any that can be read, lie in the file in one piece."""
+    return entry.extent is not None or entry.stored is None or entry.nbytes == 0
+
+
+def _moved(entry: TensorEntry, member: StoredMember | None) -> TensorEntry:
+    """The tensor as the archive has it, which has its bytes elsewhere than the weights alone."""
+    if member is None or entry.extent is None:
+        return entry
+    return replace(entry, extent=replace(entry.extent, offset=entry.extent.offset + member.offset))
+
+
+@contextmanager
+def _in_place(path: Path, member: StoredMember, *, writable: bool) -> Iterator[Stores]:
+    descriptor = open_regular(path, os.O_RDWR if writable else os.O_RDONLY)
+    try:
+        if not writable and member.measured(descriptor) != member.crc:
+            raise FileError(str(path), f"{WEIGHTS} inside is damaged: its checksum is another")
+        yield lambda entry: _extent_store(descriptor, entry)
+        if writable:
+            member.seal(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _extent_store(descriptor: int, entry: TensorEntry) -> ExtentStore:
+    if entry.stored is None:
+        raise FileError(entry.name, f"{entry.dtype} entries cannot be read one by one")
+    return ExtentStore(descriptor, entry.extent or Extent(0, 0), entry.stored)
 
 
 @contextmanager

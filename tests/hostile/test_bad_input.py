@@ -174,7 +174,10 @@ def test_truncated_hdf5_is_refused(
 NO_FILES = {
     "missing": ("there is no such file", None),
     "missing/model": ("there is no such file", None),
-    "folder": ("is a folder without model.weights.h5", "give a checkpoint in it"),
+    "folder": (
+        "is a folder without model.weights.h5 (an unzipped .keras archive) or safetensors files",
+        "give a checkpoint in it",
+    ),
     "fifo": ("is not a regular file", None),
     "/dev/zero": ("is not a regular file", None),
     "/dev/null": ("is not a regular file", None),

@@ -5,31 +5,71 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wproj.errors import FileError, TargetError, WriteError
 from wproj.formats.atomic import DRAFT, Draft, copy_file, reason, sync
 
+_NO_LINKS = "copy the folder with 'cp -rL' first"
+_OWN_LINKS = f"if what it leads to belongs to the model, {_NO_LINKS}"
 
-def files_below(folder: Path) -> list[str]:
-    """The files in a folder and the folders in it, by their path from there, sorted.
+
+def names_in(folder: Path) -> list[str]:
+    """The names of what is directly in a folder, sorted.
 
     Raises:
-        FileError: There are links or other things that are neither file nor folder.
+        FileError: It cannot be read.
+    """
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise FileError(str(folder), f"cannot be read: {reason(error)}") from error
+
+
+def files_below(
+    folder: Path, *, apart: Collection[str] = (), follow: Callable[[Path], bool] | None = None
+) -> list[str]:
+    """The files in a folder and the folders in it, by their path from there, sorted.
+
+    What is directly in it under a name of `apart` is left out, and so are drafts that a killed
+    run left behind. A link to a regular file is a file if `follow` takes what it finally leads to.
+
+    Raises:
+        FileError: There are other links, or other things that are neither file nor folder.
     """
     found = []
     for parent, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.endswith(DRAFT)]
-        for name in (*folders, *files):
-            mode = Path(parent, name).lstat().st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                kind = "a link" if stat.S_ISLNK(mode) else "not a file"
-                problem = f"holds {Path(parent, name).relative_to(folder)}, which is {kind}"
-                raise FileError(str(folder), problem, "copy the folder with 'cp -rL' first")
-        found += [Path(parent, name).relative_to(folder).as_posix() for name in files]
+        here = Path(parent)
+        left_out = apart if here == folder else ()
+        folders[:] = [n for n in folders if n not in left_out and not n.endswith(DRAFT)]
+        kept = [n for n in files if n not in left_out and not n.endswith(DRAFT)]
+        for name in (*folders, *kept):
+            _check_kind(folder, here / name, follow)
+        found += [(here / name).relative_to(folder).as_posix() for name in kept]
     return sorted(found)
+
+
+def _check_kind(folder: Path, path: Path, follow: Callable[[Path], bool] | None) -> None:
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return
+    name = path.relative_to(folder).as_posix()
+    if not stat.S_ISLNK(mode):
+        raise FileError(str(folder), f"holds {name}, which is not a file", _NO_LINKS)
+    if follow is None:
+        raise FileError(str(folder), f"holds {name}, which is a link", _NO_LINKS)
+    try:
+        end = Path(os.path.realpath(path, strict=True))
+    except OSError as error:
+        problem = f"holds {name}, which is a link that leads nowhere: {reason(error)}"
+        raise FileError(str(folder), problem, "fetch what is missing, or remove the link") from None
+    if not end.is_file():
+        raise FileError(str(folder), f"holds {name}, which is a link to no file", _OWN_LINKS)
+    if not follow(end):
+        problem = f"holds {name}, which is a link to {end}, a file from elsewhere"
+        raise FileError(str(folder), problem, _OWN_LINKS)
 
 
 def _refuse(error: OSError) -> None:
@@ -47,12 +87,13 @@ def check_folder(source: Path, target: Path, *, in_place: bool) -> None:
     if os.path.lexists(target):
         problem = "exists, and a checkpoint of several files never replaces anything"
         raise TargetError(str(target), problem, "name a folder that does not exist yet")
-    if target.suffix == ".json":
+    if target.suffix in (".json", ".safetensors"):
         problem = "names a file, but a checkpoint of several files is written as a folder"
         raise TargetError(str(target), problem, f"for example -o {target.with_suffix('')}")
     if not target.parent.is_dir():
         raise WriteError(str(target), f"there is no directory {target.parent}")
-    if source.is_dir() and target.parent.resolve().is_relative_to(source.resolve()):
+    whole = source.parent if source.name.endswith(".index.json") else source
+    if whole.is_dir() and target.parent.resolve().is_relative_to(whole.resolve()):
         raise TargetError(str(target), "is inside of the folder that is read")
 
 

@@ -4,21 +4,18 @@ Format: `ShardedH5IOStore` in `keras.src.saving.saving_lib` of Keras 3.10 and ne
 files of each group of variables; a group may lie in several.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from pathlib import Path
 
 from wproj.errors import FileError, listed, plural
-from wproj.formats.base import Store, Stores, TensorEntry
+from wproj.formats.base import Stores, TensorEntry
 from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
 from wproj.formats.keras_weights import KerasWeights
-from wproj.formats.positional import open_regular, read_regular
-
-_MAX_MAP = 1 << 26
+from wproj.formats.positional import open_regular
+from wproj.formats.shards import file_beside, read_map, shard_stores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,20 +31,8 @@ class ShardedWeights(KerasWeights):
     @contextmanager
     def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:
         """Gives access to values by entry, one open shard at a time; see `Checkpoint.stores`."""
-        folder = path or self.folder
-        opened: dict[str, Stores] = {}
-        with ExitStack() as stack:
-
-            def store(entry: TensorEntry) -> Store:
-                shard = entry.file or ""
-                if shard not in opened:
-                    opened.clear()
-                    stack.pop_all().close()
-                    context = self.shards[shard].stores(folder / shard, writable=writable)
-                    opened[shard] = stack.enter_context(context)
-                return opened[shard](entry)
-
-            yield store
+        with shard_stores(self.shards, path or self.folder, writable=writable) as stores:
+            yield stores
 
 
 def open_sharded(path: Path) -> ShardedWeights:
@@ -78,39 +63,15 @@ def open_sharded(path: Path) -> ShardedWeights:
 
 def _groups(path: Path) -> dict[str, list[str]]:
     """The groups of variables by path, each with the files that hold it."""
-    found = _parse(path)
-    groups = found.get("weight_map") if isinstance(found, dict) else None
-    if not isinstance(groups, dict) or not groups:
-        raise FileError(str(path), "is JSON without the weight_map of a sharded checkpoint")
+    groups: Mapping[str, object] = read_map(path)["weight_map"]
     return {group.strip("/"): _files(path, group, files) for group, files in groups.items()}
-
-
-def _parse(path: Path) -> Any:  # noqa: ANN401 # anything that JSON holds
-    try:
-        return json.loads(read_regular(path, _MAX_MAP))
-    except (ValueError, RecursionError) as error:
-        raise FileError(str(path), f"is not JSON: {error}") from error
 
 
 def _files(path: Path, group: str, files: object) -> list[str]:
     names = files if isinstance(files, list) else [files]
-    for name in names:
-        if not isinstance(name, str) or not _bare(name):
-            raise FileError(
-                str(path),
-                f"maps {group} to {name!r}, which is not the name of a file beside it",
-                "shards are read from the folder of their map alone",
-            )
     if not names:
         raise FileError(str(path), f"maps {group} to no file")
-    return list(dict.fromkeys(names))
-
-
-def _bare(name: str) -> bool:
-    """Whether it is a file's name and nothing more, on any system."""
-    windows = PureWindowsPath(name)
-    plain = windows.name == name and PurePosixPath(name).name == name
-    return plain and name not in ("", ".", "..") and "\0" not in name
+    return list(dict.fromkeys(file_beside(path, group, name) for name in names))
 
 
 def _shard(path: Path, name: str) -> Hdf5Checkpoint:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from wproj.errors import FileError, listed
 from wproj.formats.base import Checkpoint
+from wproj.formats.folders import names_in
 from wproj.formats.positional import open_regular, read_at, read_regular
 
 Source = str | os.PathLike[str] | Checkpoint
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs"
+_KERAS_WEIGHTS = ("model.weights.h5", "model.weights.json")
 _KNOWN = "wproj reads safetensors, HDF5 and .keras files"
 _SPACES = b" \t\r\n"
 
@@ -31,9 +33,7 @@ def open_checkpoint(
 
 def _open(path: Path) -> Checkpoint:
     if path.is_dir():
-        from wproj.formats import keras_folder
-
-        return keras_folder.open_keras_folder(path)
+        return _open_folder(path)
     descriptor = open_regular(path)
     try:
         size = os.fstat(descriptor).st_size
@@ -54,14 +54,46 @@ def _open(path: Path) -> Checkpoint:
         return hdf5.open_hdf5(path)
     # Where a header begins with its length, which never fills all eight bytes, JSON has text.
     if head.lstrip(_SPACES).startswith(b"{") and b"\0" not in head[:8]:
-        from wproj.formats import keras_sharded
-
-        return keras_sharded.open_sharded(path)
+        return _open_map(path)
     if header:
         from wproj.formats import safetensors
 
         return safetensors.open_safetensors(path)
     raise _unknown(str(path), head)
+
+
+def _open_folder(path: Path) -> Checkpoint:
+    from wproj.formats import huggingface
+
+    names = names_in(path)
+    if any(name in names for name in _KERAS_WEIGHTS):
+        from wproj.formats import keras_folder
+
+        return keras_folder.open_keras_folder(path)
+    if huggingface.is_folder(path, names):
+        return huggingface.open_folder(path)
+    raise FileError(
+        str(path),
+        f"is a folder without {_KERAS_WEIGHTS[0]} (an unzipped .keras archive) "
+        "or safetensors files (a Hugging Face model)",
+        "give a checkpoint in it",
+    )
+
+
+def _open_map(path: Path) -> Checkpoint:
+    """The checkpoint of the JSON at `path`, which maps tensors, or groups of them, to files."""
+    from wproj.formats import huggingface
+    from wproj.formats.shards import read_map
+
+    found = read_map(path)
+    if huggingface.maps_to(found, ".safetensors"):
+        return huggingface.open_index(path)
+    if huggingface.maps_to(found, ".bin"):
+        problem = "maps tensors to Python pickles, which wproj never loads"
+        raise FileError(str(path), problem, "convert them with safetensors.torch.save_file")
+    from wproj.formats import keras_sharded
+
+    return keras_sharded.open_sharded(path)
 
 
 def _with_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:
@@ -96,12 +128,19 @@ def _hdf5_offset(descriptor: int, size: int) -> int | None:
     return None
 
 
+def lfs_pointer(path: str, head: bytes) -> FileError | None:
+    """What to say of the file at `path` if it begins like what Git LFS leaves for one."""
+    if not head.startswith(_LFS):
+        return None
+    problem = "is a Git LFS pointer, not the file that it stands for"
+    return FileError(path, problem, "fetch the file with 'git lfs pull'")
+
+
 def _unknown(path: str, head: bytes) -> FileError:
     if not head:
         return FileError(path, "is empty")
-    if head.startswith(_LFS):
-        problem = "is a Git LFS pointer, not the file that it stands for"
-        return FileError(path, problem, "fetch the file with 'git lfs pull'")
+    if pointer := lfs_pointer(path, head):
+        return pointer
     if head.startswith(b"PK"):
         return FileError(path, "is an empty or damaged zip archive", _KNOWN)
     if head.startswith(b"\x80"):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+pytestmark = pytest.mark.slow  # Each starts processes of its own, one after the other.
+
 SETTINGS = ("WPROJ_FORMAT", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 LS = """\

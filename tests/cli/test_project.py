@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+pytestmark = pytest.mark.slow  # Each starts processes of its own, one after the other.
+
 SETTINGS = ("WPROJ_FORMAT", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 # Rows of the norms 5 and 1; columns of the norms 3 and sqrt(17).

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import time
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -254,13 +253,10 @@ def test_the_real_sample_renders_as_its_commands_report_it(make):
     assert len(page.of("tr")) == 1 + len(tensors)
 
 
-def test_a_thousand_changed_tensors_stay_below_a_megabyte_and_a_second(thousand):
+def test_a_thousand_changed_tensors_stay_below_a_megabyte(thousand):
     """With the whole report inside."""
-    render_html(thousand)  # Imports Jinja2.
-    start = time.perf_counter()
     page = render_html(thousand)
 
-    assert time.perf_counter() - start < 1
     assert len(page.encode()) < 1_000_000
     assert len(Page(page).of("tr")) == 1001
     assert json.loads(embedded(page)) == json.loads(render_json(thousand))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -151,6 +152,21 @@ def test_ls_shows_the_path_where_it_is_not_the_name(wproj):
     run = wproj("ls", "legacy.h5")
 
     assert (run.returncode, run.stdout, run.stderr) == (0, LS_LEGACY, "")
+
+
+@pytest.mark.parametrize("verb", ["ls", "audit"])
+def test_what_layers_declare_is_shown(wproj, verb):
+    """Where any of them declares a constraint; no other file has such a column."""
+    sample = Path(__file__).resolve().parents[2] / "sample_weights/digits_cnn.keras"
+    head, conv = [
+        line
+        for line in wproj(verb, str(sample)).stdout.splitlines()
+        if line.endswith((" name", " conv1/kernel"))
+    ]
+
+    assert " declared " in head
+    assert " max_norm=1.0 axis=0,1,2 " in conv
+    assert " declared " not in wproj(verb, "tiny.safetensors").stdout
 
 
 def test_audit_shows_norms_and_why_the_others_have_none(wproj):

@@ -83,11 +83,11 @@ def _audit(file: wproj.FileReport) -> list[str]:
     if any(tensor.declared is not None and tensor.constraint for tensor in file.tensors):
         return _audit_declared(file)
     head = ["vectors", "length", "axis", "min", "mean", "p50", "p99", "max", "zero", "nonfinite"]
-    rows = [[*head, "norms", "name"]]
+    rows = [[*head, "norms", "declared", "name"]]
     for tensor in file.tensors:
         name = wproj.printable(tensor.name)
         if tensor.norm_before is None:
-            rows.append(["-"] * len(head) + ["", remark(name, tensor.reason)])
+            rows.append(["-"] * len(head) + ["", declared(tensor), remark(name, tensor.reason)])
             continue
         rows.append(
             [
@@ -98,9 +98,12 @@ def _audit(file: wproj.FileReport) -> list[str]:
                 str(tensor.zero),
                 str(tensor.nonfinite),
                 sparkline(tensor.histogram),
+                declared(tensor),
                 name,
             ]
         )
+    if not any(row[-2] for row in rows[1:]):
+        rows = [[*row[:-2], row[-1]] for row in rows]
     return columns(rows, right=set(range(len(head))) - {2})
 
 

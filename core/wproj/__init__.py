@@ -72,11 +72,11 @@ if TYPE_CHECKING:
     from wproj.selection.draft_recipe import draft_recipe as draft_recipe
     from wproj.selection.globs import select_any as select_any
     from wproj.selection.plan import Plan as Plan
-    from wproj.selection.recipe import CheckPolicy as CheckPolicy
     from wproj.selection.recipe import Recipe as Recipe
     from wproj.selection.recipe import find_recipe as find_recipe
     from wproj.selection.recipe import load_recipe as load_recipe
     from wproj.selection.recipe import parse_recipe as parse_recipe
+    from wproj.selection.recipe_tables import CheckPolicy as CheckPolicy
     from wproj.selection.rules import Rule as Rule
     from wproj.selection.rules import parse_constraint as parse_constraint
     from wproj.selection.rules import parse_rule as parse_rule
@@ -87,7 +87,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Assignment": "selection.assigning",
     "Baseline": "baselines",
-    "CheckPolicy": "selection.recipe",
+    "CheckPolicy": "selection.recipe_tables",
     "Checkpoint": "formats.base",
     "Constraint": "constraints.base",
     "Diagnostic": "report",

@@ -17,7 +17,7 @@ from wproj.reporting import checked_report, located, skipped_report, unmatched_r
 from wproj.selection.assigning import Assignment, Skipped
 from wproj.selection.exclusions import exclusion, obstacle
 from wproj.selection.plan import Plan, all_names
-from wproj.selection.recipe import CheckPolicy
+from wproj.selection.recipe_tables import CheckPolicy
 from wproj.streaming import keep_freed_memory
 
 # What files that Keras trained and saved itself miss their bounds by, relatively, as its formulas

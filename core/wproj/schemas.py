@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from wproj.report import Report
-from wproj.selection.recipe import RecipeTable
+from wproj.selection.recipe_tables import RecipeTable
 
 SchemaName = Literal["report", "recipe"]
 

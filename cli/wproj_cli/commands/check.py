@@ -29,7 +29,7 @@ from wproj_cli.options import (
     Verbose,
     expand,
 )
-from wproj_cli.output import Outcome, PipeClosedError
+from wproj_cli.output import Outcome
 from wproj_cli.reports import write_report
 from wproj_cli.sources import Given, Rules, read_rules
 
@@ -137,10 +137,7 @@ def check(
             _record(Path(baseline), outcome)
         elif not exit_zero and _violated(outcome):
             outcome.found()
-    try:
-        return outcome.finish()
-    except PipeClosedError as closed:
-        raise PipeClosedError(outcome.exit_code) from closed  # The verdict is known.
+    return outcome.conclude()
 
 
 def _check_file(

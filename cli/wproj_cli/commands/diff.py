@@ -18,7 +18,7 @@ from wproj_cli.options import (
     Reports,
     Verbose,
 )
-from wproj_cli.output import Outcome, PipeClosedError
+from wproj_cli.output import Outcome
 
 A = Annotated[str, typer.Argument(metavar="A", help="The checkpoint before.")]
 B = Annotated[str, typer.Argument(metavar="B", help="The checkpoint after.")]
@@ -73,10 +73,7 @@ def diff(
             )
             tensors = list(outcome.follow(found, sum(entry.nbytes for entry in one.entries)))
             _judge(wproj.file_report(one, layout or one.layout, b, tensors), outcome)
-    try:
-        return outcome.finish()
-    except PipeClosedError as closed:
-        raise PipeClosedError(outcome.exit_code) from closed  # The verdict is known.
+    return outcome.conclude()
 
 
 def _judge(file: wproj.FileReport, outcome: Outcome) -> None:

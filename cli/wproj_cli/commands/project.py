@@ -25,7 +25,7 @@ from wproj_cli.options import (
     Specs,
     Verbose,
 )
-from wproj_cli.output import Outcome, PipeClosedError
+from wproj_cli.output import Outcome
 from wproj_cli.sources import Given, read_rules
 
 Source = Annotated[
@@ -113,7 +113,7 @@ def project(
         layout=layout,
         allow_unmatched=allow_unmatched,
     )
-    try:
+    with outcome.attempt(source):
         target = _target(source, output, in_place=in_place, dry=dry_run or check)
         rules = read_rules(given)
         outcome.recipe = rules.recipe
@@ -131,12 +131,7 @@ def project(
         outcome.add(wproj.file_report(plan.checkpoint, plan.layout, target, tensors, uses))
         if check and any(tensor.status == "changed" for tensor in tensors):
             outcome.found()
-    except wproj.WprojError as error:
-        outcome.failed(error, source)
-    try:
-        return outcome.finish()
-    except PipeClosedError as closed:
-        raise PipeClosedError(outcome.exit_code) from closed  # The work itself is done.
+    return outcome.conclude()
 
 
 def _number(option: str, text: str) -> float:

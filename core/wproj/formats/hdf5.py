@@ -4,11 +4,9 @@ Everything else (compact, chunked, compressed) goes through h5py. Only hard link
 soft or external link names data that is elsewhere, perhaps in another file.
 """
 
-import errno
-import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +15,10 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from wproj.dtypes import Kind, Stored, extended, kind_of
-from wproj.errors import FileError, TensorError
+from wproj.dtypes import Kind, extended, kind_of
+from wproj.errors import FileError
 from wproj.formats.base import Extent, Store, Stores, TensorEntry
+from wproj.formats.hdf5_store import FAULTS, DatasetStore, first_line, reserve
 from wproj.formats.keras_legacy import legacy_layout
 from wproj.formats.keras_names import MAX_CONFIG
 from wproj.formats.keras_weights import KerasWeights
@@ -31,9 +30,6 @@ _CHUNK_SLOTS = 10_007
 
 # Attributes of Keras 1 and 2 and of what Keras 3 calls legacy; the last is of Keras before 1.0.
 _LEGACY = frozenset({"model_config", "layer_names", "layer_names0", "nb_layers"})
-
-# What h5py raises on files that are damaged or that need a missing filter.
-_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,99 +52,13 @@ class Hdf5Checkpoint(KerasWeights):
                 if file is None:
                     file = stack.enter_context(_open(path, "r+" if writable else "r"))
                 if writable:
-                    _reserve(descriptor, entry.nbytes)
-                return _DatasetStore(file[entry.path], entry)
+                    reserve(descriptor, entry.nbytes)
+                return DatasetStore(file[entry.path], entry)
 
             yield store
             if writable and file is not None:
                 file.flush()  # h5py does not tell of what fails while it closes.
                 os.ftruncate(descriptor, file.id.get_filesize())
-
-
-def _reserve(descriptor: int, nbytes: int) -> None:
-    """Makes room at the end of the file, as HDF5 does not survive a disk that fills up.
-
-    Rewritten chunks may go there. What is not needed is cut off in the end.
-    """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        room = nbytes + nbytes // 64 + (1 << 16)
-        os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, room)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-
-
-@dataclass(frozen=True, slots=True)
-class _DatasetStore:
-    """The values of a dataset that HDF5 has to fetch."""
-
-    dataset: h5py.Dataset
-    entry: TensorEntry
-
-    def read(self, start: int, stop: int) -> Stored:
-        """Entries `start` to `stop`."""
-        stored = self.entry.stored
-        assert stored is not None  # noqa: S101 # entries without one are never opened
-        try:
-            parts = [
-                np.asarray(self.dataset[slab]).reshape(-1)
-                for slab in slabs(self.entry.shape, start, stop)
-            ]
-        except _FAULTS as error:
-            raise TensorError(f"HDF5 cannot read it: {_first_line(error)}") from error
-        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return values.view(stored).astype(stored.newbyteorder("="), copy=False)
-
-    def write(self, start: int, values: Stored) -> None:
-        """Stores `values` from entry `start` on."""
-        values = values.astype(self.entry.stored, copy=False).view(self.dataset.dtype)
-        done = 0
-        for slab in slabs(self.entry.shape, start, start + len(values)):
-            shape = tuple(s.stop - s.start for s in slab)
-            part = values[done : done + math.prod(shape)]
-            self.dataset[slab] = part.reshape(shape)
-            done += part.size
-
-    def flush(self) -> None:
-        """Lets HDF5 compress and write what it holds.
-
-        Without it HDF5 would when the dataset is deleted, where Python drops any exception, Ctrl-C
-        among them.
-        """
-        if self.dataset.file.mode != "r":
-            self.dataset.flush()
-
-
-def slabs(shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[slice, ...]]:
-    """The boxes that together hold the entries `start` to `stop` of a C-ordered array, in order.
-
-    >>> list(slabs((4,), 1, 3))
-    [(slice(1, 3, None),)]
-    >>> len(list(slabs((3, 4), 2, 9)))
-    3
-    """
-    if not shape:
-        yield ()
-    elif start < stop:
-        row = math.prod(shape[1:])
-        (first, before), (last, behind) = divmod(start, row), divmod(stop, row)
-        if first == last:
-            yield from _within(first, shape, before, behind)
-            return
-        if before:
-            yield from _within(first, shape, before, row)
-            first += 1
-        if first < last:
-            yield (slice(first, last), *(slice(0, n) for n in shape[1:]))
-        if behind:
-            yield from _within(last, shape, 0, behind)
-
-
-def _within(row: int, shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[slice, ...]]:
-    for rest in slabs(shape[1:], start, stop):
-        yield (slice(row, row + 1), *rest)
 
 
 def open_hdf5(path: Path, stream: BinaryIO | None = None) -> Hdf5Checkpoint:
@@ -164,8 +74,8 @@ def open_hdf5(path: Path, stream: BinaryIO | None = None) -> Hdf5Checkpoint:
             config = _text(file, "model_config")
             if config is None and "model_config" in file.attrs:
                 notes.append("the attribute model_config is not the text of a config")
-        except _FAULTS as error:
-            raise FileError(str(path), f"is damaged HDF5: {_first_line(error)}") from error
+        except FAULTS as error:
+            raise FileError(str(path), f"is damaged HDF5: {first_line(error)}") from error
     keras = legacy or any(re.search(r"[/\\]vars[/\\]\d+$", f"/{entry.path}") for entry in entries)
     checkpoint = Hdf5Checkpoint(
         path=path,
@@ -213,12 +123,8 @@ def _open(path: Path, mode: str, stream: BinaryIO | None = None) -> h5py.File:
             "wait until it is closed; on file systems without locks, set "
             "HDF5_USE_FILE_LOCKING=FALSE",
         ) from error
-    except _FAULTS as error:
-        raise FileError(str(path), f"is damaged HDF5: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    except FAULTS as error:
+        raise FileError(str(path), f"is damaged HDF5: {first_line(error)}") from error
 
 
 def _natural(name: str | bytes) -> list[tuple[int, int, str]]:

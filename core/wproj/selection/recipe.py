@@ -10,70 +10,25 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Any
 
 import msgspec
 
-from wproj.constraints.base import Constraint, RadialConstraint
-from wproj.constraints.registry import build, find, load_constraint
 from wproj.errors import RecipeError, RequestError, listed, printable
 from wproj.formats.base import Layout
-from wproj.selection.axes import Axes, parse_axes
 from wproj.selection.lines import Place, lines_of
+from wproj.selection.recipe_rules import axis_of, steps_of
+from wproj.selection.recipe_tables import (
+    CheckPolicy,
+    RecipeTable,
+    RuleTable,
+    choice_at,
+    fields_at,
+)
 from wproj.selection.rules import Rule
-
-AxisTable = int | list[int] | str | None
-Severity = Literal["error", "warn", "ignore"]
-Tolerance = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Patterns = Annotated[list[str], msgspec.Meta(min_length=1)]
 
 _MAX_RECIPE = 1 << 20
 _TOO_DEEP = "is nested too deeply"
-
-
-class StepTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """One constraint: its name, and its parameters as Keras names them."""
-
-    constraint: str
-    max_value: float | None = None
-    min_value: float | None = None
-    rate: float | None = None
-    axis: AxisTable = None
-    config: dict[str, Any] = {}
-
-
-class RuleTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """One rule: what it matches, and one constraint or several `steps`."""
-
-    match: str | Patterns
-    id: Annotated[str, msgspec.Meta(min_length=1)] | None = None
-    constraint: str | None = None
-    max_value: float | None = None
-    min_value: float | None = None
-    rate: float | None = None
-    axis: AxisTable = None
-    config: dict[str, Any] = {}
-    steps: list[StepTable] = []
-    expect: Annotated[int, msgspec.Meta(ge=0)] | None = None
-
-
-class CheckPolicy(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """The policy of `check`; `rtol` None stands for the tolerance of each stored dtype."""
-
-    rtol: Tolerance | None = None
-    nonfinite: Severity = "error"
-    unreachable: Severity = "error"
-    unmatched_tensors: Severity = "ignore"
-
-
-class RecipeTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """A whole recipe, as TOML spells it."""
-
-    version: Literal[1]
-    layout: Literal["auto", "keras", "torch"] = "auto"
-    exclude: list[str] = []
-    rule: list[RuleTable] = []
-    check: CheckPolicy = msgspec.field(default_factory=CheckPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,8 +240,8 @@ class _Reading:
         """The rule of a table."""
         line = self.line("rule", number)
         try:
-            steps, axes = _steps(table, code=code)
-            axis = _axis([table.axis, *axes])
+            steps, axes = steps_of(table, code=code)
+            axis = axis_of([table.axis, *axes])
             match = table.match if isinstance(table.match, str) else tuple(table.match)
             label = table.id or None
             return Rule(match, steps, axis, label=label, expect=table.expect, line=line)
@@ -308,7 +263,7 @@ class _Reading:
         line = self.line(*place, *key)
         dotted = ".".join(part for part in (*place, *key) if isinstance(part, str))
         if unknown:
-            fields = _fields(place)
+            fields = fields_at(place)
             near = difflib.get_close_matches(unknown[1], fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(fields)}"
             return RecipeError(self.path, line, f"unknown key {dotted}", hint)
@@ -319,79 +274,6 @@ class _Reading:
             return RecipeError(self.path, line, f"{missing[1]} is missing{table}", f"add {example}")
         said = problem[:1].lower() + problem[1:].replace("`", "'")
         said = said.replace("null", "none").replace("object", "table")
-        return RecipeError(self.path, line, f"{dotted}: {said}" if dotted else said, _choice(place))
-
-
-_TABLES: dict[tuple[str, ...], type[msgspec.Struct]] = {
-    (): RecipeTable,
-    ("rule",): RuleTable,
-    ("rule", "steps"): StepTable,
-    ("check",): CheckPolicy,
-}
-
-
-def _fields(place: Sequence[str | int]) -> list[str]:
-    """The keys of the table at `place`."""
-    return list(_TABLES[_keys(place)].__struct_fields__)
-
-
-def _choice(place: Sequence[str | int]) -> str | None:
-    """The values that the key at `place` may have, where they are few."""
-    *table, key = _keys(place) or ("",)
-    kind = _TABLES.get(tuple(table))
-    choices = get_args(get_type_hints(kind).get(key)) if kind else ()
-    literal = all(isinstance(choice, str | int) for choice in choices)
-    return f"{key} is {' or '.join(map(str, choices))}" if choices and literal else None
-
-
-def _keys(place: Sequence[str | int]) -> tuple[str, ...]:
-    return tuple(part for part in place if isinstance(part, str))
-
-
-def _steps(table: RuleTable, *, code: bool) -> tuple[tuple[Constraint, ...], list[AxisTable]]:
-    """The constraints of a rule, and the axes that its steps give."""
-    if table.steps and table.constraint is not None:
-        raise RequestError("constraint and steps exclude each other")
-    if table.steps:
-        given = [
-            key for key in ("max_value", "min_value", "rate") if getattr(table, key) is not None
-        ]
-        if given or table.config:
-            raise RequestError(f"with steps, {(given or ['config'])[0]} belongs into one of them")
-        return tuple(_constraint(s, code=code) for s in table.steps), [s.axis for s in table.steps]
-    if table.constraint is None:
-        raise RequestError("it has no constraint", 'for example constraint = "max_norm"')
-    return (_constraint(table, code=code),), []
-
-
-def _constraint(table: RuleTable | StepTable, *, code: bool) -> Constraint:
-    """The constraint that a table names, with its parameters."""
-    name = table.constraint or ""
-    if ":" in name and not code:
-        problem = f"{name} is code, which runs only from a recipe that was named"
-        raise RequestError(problem, "give the recipe with --recipe")
-    cls = load_constraint(name) if ":" in name else find(name)
-    parameters = {key: getattr(table, key) for key in ("max_value", "min_value", "rate")}
-    given = {key: value for key, value in parameters.items() if value is not None}
-    twice = next(iter(given.keys() & table.config.keys()), None)
-    if twice or ("axis" in table.config and issubclass(cls, RadialConstraint)):
-        raise RequestError(f"{twice or 'axis'} belongs beside constraint, not into config")
-    return build(cls, {**table.config, **given})
-
-
-def _axis(given: Sequence[AxisTable]) -> Axes:
-    """The axis that a rule and its steps agree on; left to the layer where none gives any."""
-    axes = {_one_axis(axis) for axis in given if axis is not None}
-    if len(axes) > 1:
-        raise RequestError("the constraints of a rule share one axis")
-    return axes.pop() if axes else "auto"
-
-
-def _one_axis(axis: AxisTable) -> Axes:
-    if isinstance(axis, str):
-        return parse_axes(axis)
-    if isinstance(axis, list):
-        if not axis or len(set(axis)) < len(axis):
-            raise RequestError(f"axis {axis} is empty, or names an axis twice")
-        return tuple(axis)
-    return None if axis is None else (axis,)
+        return RecipeError(
+            self.path, line, f"{dotted}: {said}" if dotted else said, choice_at(place)
+        )

@@ -128,6 +128,18 @@ Reports = Annotated[
 ]
 
 
+def parse_number(option: str, text: str) -> float:
+    """The number that an option is given.
+
+    Raises:
+        RequestError: The text is none.
+    """
+    try:
+        return float(text)
+    except ValueError as error:
+        raise wproj.RequestError(f"{option} takes a number, not {text!r}") from error
+
+
 def parse_custom(custom: Sequence[str] | None) -> dict[str, type[wproj.Constraint]]:
     """The classes of `--custom Name=file.py:Class`, by name.
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from wproj.baselines import load_baseline as load_baseline
     from wproj.baselines import record_baseline as record_baseline
     from wproj.checking import check as check
-    from wproj.checking import unmatched as unmatched
     from wproj.constraints.base import Constraint as Constraint
     from wproj.constraints.base import ElementwiseConstraint as ElementwiseConstraint
     from wproj.constraints.base import Numerics as Numerics
@@ -151,7 +150,6 @@ _HOMES = {
     "short_name": "dtypes",
     "steps_text": "selection.rules",
     "storable": "errors",
-    "unmatched": "checking",
 }
 
 __all__ = ["__version__", "constraints", *_HOMES]  # noqa: PLE0604 # the keys are names

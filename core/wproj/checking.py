@@ -56,7 +56,7 @@ def check(plan: Plan, policy: CheckPolicy | None = None) -> Iterator[TensorRepor
     if policy.unmatched_tensors != "ignore":
         yield from (
             unmatched_report(entry, violation=policy.unmatched_tensors == "error")
-            for entry in unmatched(plan)
+            for entry in _unmatched(plan)
         )
 
 
@@ -83,7 +83,7 @@ def _dtype(entry: TensorEntry) -> np.dtype[Any]:
     return entry.stored.newbyteorder("=")
 
 
-def unmatched(plan: Plan) -> list[TensorEntry]:
+def _unmatched(plan: Plan) -> list[TensorEntry]:
     """The tensors that could be constrained, and that no rule matches."""
     seen = {item.entry.path for item in plan.items}
     names = all_names(plan.checkpoint)

@@ -17,6 +17,7 @@ from wproj_cli.options import (
     Quiet,
     Reports,
     Verbose,
+    parse_number,
 )
 from wproj_cli.output import Outcome
 
@@ -57,7 +58,7 @@ def diff(
     """  # noqa: D301 # \b is the character that keeps the lines apart
     outcome = Outcome("diff", fmt, report, [a, b, config], quiet=quiet, verbose=verbose)
     with outcome.attempt(a):
-        tolerances = _number("--rtol", rtol), _number("--atol", atol)
+        tolerances = parse_number("--rtol", rtol), parse_number("--atol", atol)
         axes = "auto" if axis is None else wproj.parse_axes(axis)
         one, two = [_open(path, config, outcome) for path in (a, b)]
         if one is not None and two is not None:
@@ -98,10 +99,3 @@ def _open(path: str, config: str | None, outcome: Outcome) -> wproj.Checkpoint |
         return None
     outcome.opened(checkpoint)
     return checkpoint
-
-
-def _number(option: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise wproj.RequestError(f"{option} takes a number, not {text!r}") from error

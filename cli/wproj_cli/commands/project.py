@@ -24,6 +24,7 @@ from wproj_cli.options import (
     Settings,
     Specs,
     Verbose,
+    parse_number,
 )
 from wproj_cli.output import Outcome
 from wproj_cli.sources import Given, read_rules
@@ -118,7 +119,7 @@ def project(
         rules = read_rules(given)
         outcome.recipe = rules.recipe
         plan = rules.plan(source)
-        how = wproj.Numerics(numerics, _number("--epsilon", epsilon), nonfinite)
+        how = wproj.Numerics(numerics, parse_number("--epsilon", epsilon), nonfinite)
         _announce(plan, outcome, source)
         tensors = []
         reports = wproj.apply(plan, target, how, overwrite=force, in_place=in_place)
@@ -132,13 +133,6 @@ def project(
         if check and any(tensor.status == "changed" for tensor in tensors):
             outcome.found()
     return outcome.conclude()
-
-
-def _number(option: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise wproj.RequestError(f"{option} takes a number, not {text!r}") from error
 
 
 def _target(source: str, output: str | None, *, in_place: bool, dry: bool) -> str | None:

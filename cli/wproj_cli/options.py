@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -126,6 +127,31 @@ Reports = Annotated[
     list[str] | None,
     typer.Option("--report", metavar="FMT=PATH", help="Also write a report; repeat for more."),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", help="Threads that share the work; one a processor."),
+]
+Memory = Annotated[
+    str,
+    typer.Option("--memory", metavar="SIZE", help="Take at most this much memory."),
+]
+_UNITS = {"": 1, "b": 1} | {
+    f"{prefix}{unit}": size**power
+    for power, prefix in enumerate("kmg", 1)
+    for unit, size in (("", 1024), ("ib", 1024), ("b", 1000))
+}
+
+
+def parse_resources(threads: int | None, memory: str) -> wproj.Resources:
+    """The resources of --threads and --memory.
+
+    Raises:
+        RequestError: The memory is not a size, or one of them is too little.
+    """
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?) *([a-z]*)", memory.strip().lower())
+    if found is None or found[2] not in _UNITS:
+        raise wproj.RequestError(f"--memory takes a size like 256MB or 1GiB, not {memory!r}")
+    return wproj.Resources(threads, int(float(found[1]) * _UNITS[found[2]]))
 
 
 def parse_number(option: str, text: str) -> float:

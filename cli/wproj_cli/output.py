@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import wproj
 from wproj_cli.colors import Color, is_wanted, paint
 from wproj_cli.options import ReportFormat
-from wproj_cli.progress import track
+from wproj_cli.progress import showing
 from wproj_cli.render import render
 from wproj_cli.render.columns import ASCII_SPARKS, SPARKS
 from wproj_cli.render.sentences import describe
@@ -118,12 +118,29 @@ class Outcome:
             tell(text)
 
     def follow(
-        self, reports: Iterator[wproj.TensorReport], total: int
+        self, job: Callable[[wproj.Progress], Iterator[wproj.TensorReport]], total: int
     ) -> Iterator[wproj.TensorReport]:
-        """Passes reports of `total` bytes on, and shows on standard error how far the work is."""
-        for report in reports if self._quiet else track(reports, total):
-            self.detail([report])
-            yield report
+        """Passes the reports of a job on `total` bytes on; shows how far it is on standard error.
+
+        The job is given what it has to tell of its progress.
+        """
+        shard: list[wproj.TensorReport] = []
+        with contextlib.nullcontext(wproj.ignore) if self._quiet else showing(total) as progress:
+            for report in job(progress):
+                self.detail([report])
+                if shard and shard[-1].file != report.file:
+                    self._tell_shard(shard)
+                    shard = []
+                shard.append(report)
+                yield report
+        self._tell_shard(shard)
+
+    def _tell_shard(self, tensors: list[wproj.TensorReport]) -> None:
+        """Tells that a shard is done, in a line, if that is wanted."""
+        if self._verbose and tensors and tensors[-1].file is not None:
+            size = sum(tensor.bytes for tensor in tensors)
+            count = wproj.plural(len(tensors), "tensor")
+            tell(f"note: {wproj.printable(tensors[-1].file)}: done, {count}, {size} bytes")
 
     def detail(self, tensors: Iterable[wproj.TensorReport]) -> None:
         """Tells of tensors in a line each, if that is wanted."""

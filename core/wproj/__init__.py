@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from wproj.constraints.registry import load_constraint as load_constraint
     from wproj.diffing import diff as diff
     from wproj.dtypes import short_name as short_name
+    from wproj.engine import Progress as Progress
+    from wproj.engine import ignore as ignore
     from wproj.errors import InputError as InputError
     from wproj.errors import OutputError as OutputError
     from wproj.errors import RequestError as RequestError
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from wproj.explaining import rule_reports as rule_reports
     from wproj.formats.base import Checkpoint as Checkpoint
     from wproj.formats.base import Layout as Layout
+    from wproj.formats.base import TensorEntry as TensorEntry
     from wproj.formats.opening import open_checkpoint as open_checkpoint
     from wproj.measures import Histogram as Histogram
     from wproj.measures import NormSummary as NormSummary
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from wproj.reporting import file_report as file_report
     from wproj.reporting import listed_report as listed_report
     from wproj.reporting import make_report as make_report
+    from wproj.resources import Resources as Resources
     from wproj.schemas import json_schema as json_schema
     from wproj.selection.assigning import Assignment as Assignment
     from wproj.selection.assigning import Skipped as Skipped
@@ -102,13 +106,16 @@ _HOMES = {
     "Numerics": "constraints.base",
     "OutputError": "errors",
     "Plan": "selection.plan",
+    "Progress": "engine",
     "RadialConstraint": "constraints.base",
     "Recipe": "selection.recipe",
     "Report": "report",
+    "Resources": "resources",
     "RequestError": "errors",
     "Rule": "selection.rules",
     "RuleReport": "report",
     "Skipped": "selection.assigning",
+    "TensorEntry": "formats.base",
     "TensorReport": "report",
     "UnitNorm": "constraints.keras",
     "WprojError": "errors",
@@ -126,6 +133,7 @@ _HOMES = {
     "explain_plan": "explaining",
     "file_report": "reporting",
     "find_recipe": "selection.recipe",
+    "ignore": "engine",
     "json_schema": "schemas",
     "listed_report": "reporting",
     "load_baseline": "baselines",

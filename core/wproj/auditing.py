@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 
 from wproj.constraints.base import Constraint
+from wproj.engine import Progress, ignore, running
 from wproj.formats.base import Layout
 from wproj.formats.opening import Source, open_checkpoint
-from wproj.measuring import measure_tensor
 from wproj.report import TensorReport
 from wproj.reporting import audited_report, located, skipped_report
+from wproj.resources import DEFAULT, Resources
 from wproj.selection.assigning import Skipped
 from wproj.selection.axes import Axes
 from wproj.selection.plan import Plan, make_plan
 from wproj.selection.rules import Rule
-from wproj.streaming import keep_freed_memory
 
 
 def audit(
@@ -23,6 +23,7 @@ def audit(
     exclude: Sequence[str] = (),
     axis: Axes = "all",
     layout: Layout | None = None,
+    resources: Resources = DEFAULT,
 ) -> Iterator[TensorReport]:
     """Measures the norms of the vectors of every tensor, or of those that `match` matches.
 
@@ -36,12 +37,13 @@ def audit(
         exclude: Patterns of tensors to leave out.
         axis: The axes summed over: numbers, `in` for all but the output's, `all`.
         layout: Overrides the layout that the file is known to have.
+        resources: How many threads share the work, and how much memory they may take.
 
     Raises:
         RequestError: A pattern matches nothing, or the axis does not fit what it matches.
         InputError: The file cannot be read.
     """
-    return measure(audit_plan(source, match, exclude, axis, layout))
+    return measure(audit_plan(source, match, exclude, axis, layout), resources)
 
 
 def audit_plan(
@@ -58,15 +60,18 @@ def audit_plan(
     return make_plan(checkpoint, [rule], exclude=exclude, layout=layout, allow_unmatched=everything)
 
 
-def measure(plan: Plan) -> Iterator[TensorReport]:
-    """Measures the tensors of a plan, and counts the vectors outside of their constraints."""
-    keep_freed_memory()
-    with plan.checkpoint.stores() as stores:
+def measure(
+    plan: Plan, resources: Resources = DEFAULT, progress: Progress = ignore
+) -> Iterator[TensorReport]:
+    """Measures the tensors of a plan, and counts the vectors outside of their constraints.
+
+    `progress` is told of a tensor, and how many bytes of it are done, from any thread.
+    """
+    with plan.checkpoint.stores() as stores, running(resources, progress) as engine:
         for item in plan.items:
             if isinstance(item, Skipped):
                 yield skipped_report(item.entry, None, item.reason)
                 continue
             with located(plan.checkpoint.path, item.entry):
-                store = stores(item.entry)
-                measures = measure_tensor(item.entry.shape, item.axis, item.steps, store, None)
+                measures = engine.measure(item, stores(item.entry))
             yield audited_report(item, measures)

@@ -8,17 +8,18 @@ import numpy as np
 from wproj.constraints.arrays import Array
 from wproj.constraints.base import Constraint, RadialConstraint
 from wproj.dtypes import Float64, grid
+from wproj.engine import Progress, ignore, running
 from wproj.formats.base import TensorEntry
-from wproj.measuring import Measures, Tolerance, measure_tensor
 from wproj.numerics.norms import Bounds
 from wproj.numerics.vectors import Vectors
 from wproj.report import TensorReport
 from wproj.reporting import checked_report, located, skipped_report, unmatched_report
+from wproj.resources import DEFAULT, Resources
 from wproj.selection.assigning import Assignment, Skipped
 from wproj.selection.exclusions import exclusion, obstacle
 from wproj.selection.plan import Plan, all_names
 from wproj.selection.recipe_tables import CheckPolicy
-from wproj.streaming import keep_freed_memory
+from wproj.tallying import Measures, Tolerance
 
 # What files that Keras trained and saved itself miss their bounds by, relatively, as its formulas
 # round in the stored dtype.
@@ -28,7 +29,12 @@ _RTOL = {"float64": 1e-9, "float32": 1e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 _SHORT, _SHORT_PART = 1e-6, 1e-3
 
 
-def check(plan: Plan, policy: CheckPolicy | None = None) -> Iterator[TensorReport]:
+def check(
+    plan: Plan,
+    policy: CheckPolicy | None = None,
+    resources: Resources = DEFAULT,
+    progress: Progress = ignore,
+) -> Iterator[TensorReport]:
     """Measures the tensors of a plan, and says which violate their constraints.
 
     Yields a report for each matched tensor, in the order of the file: its status is `violation` if
@@ -40,18 +46,15 @@ def check(plan: Plan, policy: CheckPolicy | None = None) -> Iterator[TensorRepor
         InputError: The file cannot be read.
     """
     policy = policy or CheckPolicy()
-    keep_freed_memory()
-    with plan.checkpoint.stores() as stores:
+    with plan.checkpoint.stores() as stores, running(resources, progress) as engine:
         for item in plan.items:
             if isinstance(item, Skipped):
                 yield skipped_report(item.entry, item.rule, item.reason)
                 continue
             with located(plan.checkpoint.path, item.entry):
-                store = stores(item.entry)
                 tolerance = _tolerance(item, policy.rtol)
                 steps = item.steps if policy.unreachable == "error" else _or_zero(item.steps)
-                shape = item.entry.shape
-                measures = measure_tensor(shape, item.axis, steps, store, None, tolerance)
+                measures = engine.measure(item, stores(item.entry), steps, tolerance)
             yield _judged(item, measures, policy)
     if policy.unmatched_tensors != "ignore":
         yield from (

@@ -9,18 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wproj.dtypes import Float64, projectable, to_float64
+from wproj.engine import Engine, Progress, ignore, running
 from wproj.errors import AxisError, RequestError
-from wproj.formats.base import Checkpoint, Layout, Store, TensorEntry
+from wproj.formats.base import Checkpoint, Layout, PackedStore, Store, TensorEntry
 from wproj.measures import Difference, NormSummary
-from wproj.numerics.norms import measure
-from wproj.numerics.vectors import TILE, Vectors, normalize_axis
+from wproj.numerics.norms import Norms, measure
+from wproj.numerics.vectors import TILE, Each, Unit, Vectors, normalize_axis
 from wproj.report import Status, TensorReport
 from wproj.reporting import compared_report, located
+from wproj.resources import DEFAULT, Resources
 from wproj.selection import globs
 from wproj.selection.axes import Axes, incoming
 from wproj.selection.plan import excluded
-from wproj.streaming import keep_freed_memory
 from wproj.summarizing import finite, summarize_norms
+from wproj.unpacking import unpacked
 
 Pair = tuple[TensorEntry | None, TensorEntry | None]
 
@@ -35,6 +37,8 @@ def diff(
     atol: float = 0.0,
     match: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    resources: Resources = DEFAULT,
+    progress: Progress = ignore,
 ) -> Iterator[TensorReport]:
     """Compares the tensors of two checkpoints; nothing is written.
 
@@ -54,6 +58,8 @@ def diff(
         atol: Besides, absolutely.
         match: Patterns of the tensors to compare, in either checkpoint; all if there are none.
         exclude: Patterns of tensors to leave out, in either.
+        resources: How many threads share the work, and how much memory they may take.
+        progress: Is told of a tensor, and how many bytes of it are done, from any thread.
 
     Raises:
         RequestError: A tolerance is not a number from 0, or a pattern matches in neither.
@@ -68,7 +74,7 @@ def diff(
         if not _Selection.of([pattern], a, b):
             raise globs.no_match(pattern, a)
     compared = [p for p in pairs(a, b) if (not match or p in chosen) and p not in left_out]
-    return _diff(a, b, compared, _Terms(axis, told, rtol, atol))
+    return _diff(a, b, compared, _Terms(axis, told, rtol, atol), resources, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +128,14 @@ class _Terms:
 
 
 def _diff(
-    a: Checkpoint, b: Checkpoint, compared: Sequence[Pair], terms: _Terms
+    a: Checkpoint,
+    b: Checkpoint,
+    compared: Sequence[Pair],
+    terms: _Terms,
+    resources: Resources,
+    progress: Progress,
 ) -> Iterator[TensorReport]:
-    keep_freed_memory()
-    with a.stores() as before, b.stores() as after:
+    with a.stores() as before, b.stores() as after, running(resources, progress) as engine:
         for one, two in compared:
             if one is None or two is None:
                 yield compared_report(one, two, "removed" if two is None else "added")
@@ -139,7 +149,7 @@ def _diff(
                 with located(a.path, one):
                     old = before(one)
                 with located(b.path, two):
-                    yield _compare(one, two, old, after(two), terms)
+                    yield _compare(one, two, old, after(two), terms, engine)
 
 
 def pairs(a: Checkpoint, b: Checkpoint) -> Iterator[Pair]:
@@ -163,56 +173,82 @@ def _called(kind: str, entries: Sequence[TensorEntry]) -> dict[str, TensorEntry]
 
 
 def _compare(
-    one: TensorEntry, two: TensorEntry, before: Store, after: Store, terms: _Terms
+    one: TensorEntry,
+    two: TensorEntry,
+    before: Store | PackedStore,
+    after: Store | PackedStore,
+    terms: _Terms,
+    engine: Engine,
 ) -> TensorReport:
-    difference = _difference(one.shape, before, after, terms)
+    axis, each = terms.axes(one, two), engine.each
+    with (
+        unpacked(before, each, engine.in_memory) as old,
+        unpacked(after, each, engine.in_memory) as new,
+    ):
+        difference = _difference(one.shape, old, new, terms, each)
+        norms = _norms(one, old, axis, each), _norms(two, new, axis, each)
+    engine.progress(one, one.nbytes)
     changed: Status = "changed" if difference.entries else "unchanged"
-    axis = terms.axes(one, two)
-    return compared_report(
-        one,
-        two,
-        "retyped" if one.dtype != two.dtype else changed,
-        axis=axis,
-        norms=(_norms(one, before, axis), _norms(two, after, axis)),
-        difference=difference,
-    )
+    status = "retyped" if one.dtype != two.dtype else changed
+    return compared_report(one, two, status, axis=axis, norms=norms, difference=difference)
 
 
-def _difference(shape: tuple[int, ...], before: Store, after: Store, terms: _Terms) -> Difference:
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """How two tiles differ: in how many entries, by how much at most, and where that is."""
+
+    entries: int
+    largest: float
+    relative: float
+    at: int
+
+
+def _difference(
+    shape: tuple[int, ...], before: Store, after: Store, terms: _Terms, each: Each
+) -> Difference:
     size = int(np.prod(shape, dtype=object))
-    entries, largest, relative, at = 0, 0.0, 0.0, -1
-    for start in range(0, size, TILE):
-        stop = min(start + TILE, size)
-        old, new = before.read(start, stop), after.read(start, stop)
-        different = terms.different(old, new)
-        if not different.any():
-            continue
-        entries += int(different.sum())
-        one, two = _numbers(old), _numbers(new)
-        with np.errstate(all="ignore"):
-            gap = np.where(different, np.abs(one - two), 0.0)
-            ratio = np.where(different & (gap > 0), gap / np.abs(one), 0.0)
-        gap[np.isnan(gap)] = np.inf  # NaN on one side is as far as can be.
-        worst = int(gap.argmax())
-        if gap[worst] > largest or at < 0:
-            largest, at = float(gap[worst]), start + worst
-        relative = max(relative, float(np.nan_to_num(ratio, nan=np.inf).max()))
+
+    def compare(start: int) -> _Gap | None:
+        return _gap(start, min(start + TILE, size), before, after, terms)
+
+    found = [gap for gap in each(compare, range(0, size, TILE)) if gap is not None]
+    worst = max(found, key=lambda gap: gap.largest, default=_Gap(0, 0.0, 0.0, -1))
     return Difference(
-        entries=entries,
-        largest=finite(largest),
-        relative=finite(relative),
-        index=[int(i) for i in np.unravel_index(at, shape)] if at >= 0 else None,
+        entries=sum(gap.entries for gap in found),
+        largest=finite(worst.largest),
+        relative=finite(max((gap.relative for gap in found), default=0.0)),
+        index=[int(i) for i in np.unravel_index(worst.at, shape)] if found else None,
     )
 
 
-def _norms(entry: TensorEntry, store: Store, axis: tuple[int, ...]) -> NormSummary | None:
+def _gap(start: int, stop: int, before: Store, after: Store, terms: _Terms) -> _Gap | None:
+    old, new = before.read(start, stop), after.read(start, stop)
+    different = terms.different(old, new)
+    if not different.any():
+        return None
+    one, two = _numbers(old), _numbers(new)
+    with np.errstate(all="ignore"):
+        gap = np.where(different, np.abs(one - two), 0.0)
+        ratio = np.where(different & (gap > 0), gap / np.abs(one), 0.0)
+    gap[np.isnan(gap)] = np.inf  # NaN on one side is as far as can be.
+    worst = int(gap.argmax())
+    relative = float(np.nan_to_num(ratio, nan=np.inf).max())
+    return _Gap(int(different.sum()), float(gap[worst]), relative, start + worst)
+
+
+def _norms(
+    entry: TensorEntry, store: Store, axis: tuple[int, ...], each: Each
+) -> NormSummary | None:
     """The norms along an axis, of floats alone."""
     if entry.stored is None or not projectable(entry.stored) or 0 in entry.shape:
         return None
     vectors = Vectors.of(entry.shape, axis)
     norms: Float64 = np.zeros(vectors.kept_shape)
-    for unit in vectors.units():
-        found = measure(unit, store.read)
+
+    def look(unit: Unit, share: Each) -> tuple[Unit, Norms]:
+        return unit, measure(unit, store.read, share)
+
+    for unit, found in vectors.over_units(look, each):
         norms[unit.index] = np.where(found.finite, found.value, np.nan)
     return summarize_norms(norms)
 

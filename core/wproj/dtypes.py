@@ -102,6 +102,12 @@ def finite(stored: Stored) -> NDArray[np.bool_]:
         return np.isfinite(stored)
 
 
+def same_bytes(one: Stored, two: Stored) -> bool:
+    """Whether two arrays of one shape and dtype are alike to the bit."""
+    bits = np.dtype(f"u{one.dtype.itemsize}")
+    return bool(np.array_equal(one.view(bits), two.view(bits)))
+
+
 def nearest(values: Float64, dtype: np.dtype[Any]) -> Stored:
     """`values` rounded once, to the nearest number of `dtype`, ties to even.
 
@@ -135,14 +141,24 @@ def away_from_zero(values: Float64, dtype: np.dtype[Any]) -> Stored:
 
 
 def _odd_float32(values: Float64) -> NDArray[np.float32]:
-    """Float64 rounded to odd in float32, from where rounding to a narrower type is correct.
+    """Float64 in float32, from where rounding to a narrower type is correct.
 
     ml_dtypes casts float64 by way of float32 and so rounds twice: 1 + 2**-8 + 2**-40 becomes 1 in
-    bfloat16. Rounding to odd keeps what was lost as a sticky last bit. See Boldo and Melquiond,
-    "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd",
-    IEEE Transactions on Computers 57(4), 2008.
+    bfloat16. That goes wrong only where float32 lies halfway between two narrower numbers. There
+    the value is rounded to odd instead, which keeps what was lost as a sticky last bit. See Boldo
+    and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding
+    to odd", IEEE Transactions on Computers 57(4), 2008.
     """
     rounded = values.astype(np.float32)
+    bits = rounded.view(np.uint32)
+    # No narrower type has more than 8 bits of precision, so that halfway leaves 15 zeros at least.
+    halfway = (bits & np.uint32(0x7FFF)) == 0
+    if halfway.any():
+        rounded[halfway] = _odd(values[halfway], rounded[halfway])
+    return rounded
+
+
+def _odd(values: Float64, rounded: NDArray[np.float32]) -> NDArray[np.float32]:
     exact = rounded.astype(np.float64)
     inexact = (exact != values) & np.isfinite(values)
     bits = rounded.view(np.uint32)

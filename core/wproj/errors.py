@@ -282,12 +282,13 @@ class TargetError(RequestError):
 
 
 class WriteError(OutputError):
-    """The operating system refused a write; no partial file is left behind."""
+    """The operating system refused a write; no partial file has the name of the target."""
 
-    def __init__(self, path: str, problem: str) -> None:
+    def __init__(self, path: str, problem: str, left: str | None = None) -> None:
+        left = f"finished shards are in {left}" if left else "no partial file is left"
         super().__init__(
             f"could not write {printable(path)}: {printable(problem)}",
-            "the original is unchanged, and no partial file is left",
+            f"the original is unchanged, and {printable(left)}",
         )
 
 

@@ -1,25 +1,22 @@
 """The job `project`: apply a plan to a checkpoint, write the result, report."""
 
-import math
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wproj.constraints.base import Constraint, NonFinite, Numerics, NumericsMode
-from wproj.errors import FileError, WriteError
-from wproj.formats.atomic import Draft, check_target, draft
-from wproj.formats.base import Checkpoint, Layout, Store, Stores, TensorEntry
-from wproj.formats.folders import check_folder, draft_folder
+from wproj.engine import Progress, ignore
+from wproj.errors import RequestError
+from wproj.formats.atomic import check_target
+from wproj.formats.base import Checkpoint, Layout
+from wproj.formats.folders import check_folder
 from wproj.formats.opening import Source, open_checkpoint
-from wproj.measuring import measure_tensor
 from wproj.report import TensorReport
-from wproj.reporting import located, projected_report, skipped_report
-from wproj.selection.assigning import Assignment, Skipped
+from wproj.resources import DEFAULT, Resources
 from wproj.selection.declared import declared_plan
 from wproj.selection.plan import Plan, make_plan
 from wproj.selection.rules import Rule, parse_rule
-from wproj.streaming import Scratch, keep_freed_memory, project_tensor
+from wproj.writing import Work, rehearse, replace_members, write_file, write_folder
 
 
 def plan(
@@ -83,6 +80,10 @@ def project(
     nonfinite: NonFinite = "error",
     overwrite: bool = False,
     in_place: bool = False,
+    resources: Resources = DEFAULT,
+    durable: bool = True,
+    verify: bool = True,
+    resume: bool = False,
 ) -> Iterator[TensorReport]:
     """Projects the tensors of `source` that `rules` match, and writes the result to `target`.
 
@@ -101,6 +102,11 @@ def project(
         nonfinite: Whether NaN and infinite entries are an `error`, or their vectors a `skip`.
         overwrite: Whether an existing target is replaced.
         in_place: Whether the target may be the source. It is then left alone if nothing changes.
+        resources: How many threads share the work, and how much memory they may take.
+        durable: Whether to wait until the result is on the disk before it gets its name.
+        verify: Whether what is written is read back and compared.
+        resume: Whether to go on with what an interrupted run for the same target has left, and to
+            leave what this one has finished if it is interrupted; for checkpoints of several files.
 
     Raises:
         RequestError: The rules or the target cannot be meant.
@@ -109,7 +115,17 @@ def project(
     """
     made = plan(source, rules, exclude=exclude, layout=layout)
     how = Numerics(numerics, epsilon, nonfinite)
-    return apply(made, target, how, overwrite=overwrite, in_place=in_place)
+    return apply(
+        made,
+        target,
+        how,
+        overwrite=overwrite,
+        in_place=in_place,
+        resources=resources,
+        durable=durable,
+        verify=verify,
+        resume=resume,
+    )
 
 
 def apply(
@@ -119,90 +135,25 @@ def apply(
     *,
     overwrite: bool = False,
     in_place: bool = False,
+    resources: Resources = DEFAULT,
+    durable: bool = True,
+    verify: bool = True,
+    resume: bool = False,
+    progress: Progress = ignore,
 ) -> Iterator[TensorReport]:
-    """Does what the plan says; see `project`."""
-    if target is None:
-        return _rehearse(plan, numerics)
-    path, source = Path(target), plan.checkpoint.path
-    if plan.checkpoint.members:
-        check_folder(source, path, in_place=in_place)
-    else:
-        check_target(source, path, overwrite=overwrite, in_place=in_place)
-    return _write(plan, path, numerics, overwrite=overwrite or in_place, in_place=in_place)
+    """Does what the plan says; see `project`.
 
-
-def _rehearse(plan: Plan, numerics: Numerics) -> Iterator[TensorReport]:
-    keep_freed_memory()
-    with plan.checkpoint.stores() as stores:
-        for item in plan.items:
-            yield _item(plan, item, stores, None, numerics)
-
-
-def _write(
-    plan: Plan, target: Path, numerics: Numerics, *, overwrite: bool, in_place: bool
-) -> Iterator[TensorReport]:
-    checkpoint, members = plan.checkpoint, plan.checkpoint.members
-    with (
-        draft_folder(checkpoint.folder, members, target, in_place=in_place)
-        if members
-        else draft(checkpoint.path, target, overwrite=overwrite)
-    ) as copy:
-        changed = yield from _write_copy(plan, copy, numerics)
-        if changed:
-            _check_copy(checkpoint, copy.path, target)
-        copy.keep = changed or not in_place
-
-
-def _check_copy(checkpoint: Checkpoint, copy: Path, target: Path) -> None:
-    """Opens the finished copy afresh: it has to hold the same tensors, if with other values.
-
-    Raises:
-        WriteError: It does not.
+    `progress` is told of a tensor, and how many bytes of it are done, from any thread.
     """
-    try:
-        again = open_checkpoint(checkpoint.within(copy))
-        found = [(e.path, e.shape, e.dtype, e.nbytes) for e in again.entries]
-    except FileError as error:
-        raise WriteError(str(target), f"the copy is damaged: {error}") from error
-    if found != [(e.path, e.shape, e.dtype, e.nbytes) for e in checkpoint.entries]:
-        raise WriteError(str(target), "the copy does not hold the tensors of the original")
-
-
-def _write_copy(plan: Plan, copy: Draft, numerics: Numerics) -> Generator[TensorReport, None, bool]:
-    keep_freed_memory()
-    changed = False
-    checkpoint = plan.checkpoint
-    with checkpoint.stores() as before, checkpoint.stores(copy.path, writable=True) as after:
-        for item in plan.items:
-            report = _item(plan, item, before, after, numerics)
-            changed = changed or report.status == "changed"
-            yield report
-    return changed
-
-
-def _item(
-    plan: Plan,
-    item: Assignment | Skipped,
-    before: Stores,
-    after: Stores | None,
-    numerics: Numerics,
-) -> TensorReport:
-    if isinstance(item, Skipped):
-        return skipped_report(item.entry, item.rule, item.reason)
-    with located(plan.checkpoint.path, item.entry), ExitStack() as stack:
-        source = before(item.entry)
-        if after is None:
-            target: Store = stack.enter_context(_scratch_copy(item.entry, source))
-        else:
-            target = after(item.entry)
-        project_tensor(item.entry.shape, item.steps, source, target, numerics)
-        target.flush()
-        measures = measure_tensor(item.entry.shape, item.axis, item.steps, source, target)
-    return projected_report(item, measures)
-
-
-def _scratch_copy(entry: TensorEntry, source: Store) -> Scratch:
-    size = math.prod(entry.shape)
-    scratch = Scratch(source.read(0, min(size, 1)).dtype)
-    scratch.fill(source.read, size)
-    return scratch
+    work = Work(plan, numerics, resources, progress, verify, durable)
+    if target is None:
+        return rehearse(work)
+    path, source = Path(target), plan.checkpoint.path
+    if resume and (in_place or not plan.checkpoint.members):
+        problem = "--resume goes with a checkpoint of several files, and a target of its own"
+        raise RequestError(problem)
+    if not plan.checkpoint.members:
+        check_target(source, path, overwrite=overwrite, in_place=in_place)
+        return write_file(work, path, overwrite=overwrite, in_place=in_place)
+    check_folder(source, path, in_place=in_place)
+    return replace_members(work) if in_place else write_folder(work, path, resume=resume)

@@ -11,7 +11,6 @@ from wproj.constraints.base import RadialConstraint
 from wproj.errors import FileError, TensorError, listed, storable
 from wproj.formats.base import Checkpoint, Layout, TensorEntry
 from wproj.measures import Difference, NormSummary, Violations
-from wproj.measuring import Measures
 from wproj.report import (
     Applied,
     Diagnostic,
@@ -31,6 +30,7 @@ from wproj.selection.assigning import Assignment, Skipped
 from wproj.selection.globs import looser
 from wproj.selection.plan import RuleUse
 from wproj.selection.recipe import Recipe
+from wproj.tallying import Measures
 
 
 @contextmanager

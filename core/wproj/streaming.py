@@ -1,86 +1,104 @@
-"""One tensor in blocks: the steps of its rule.
+"""One tensor in blocks: the steps of its rule, from its old values to its new ones."""
 
-Memory is decided here: a tile of the tensor, an intermediate result of up to 64 MiB (beyond that
-on disk), and one number for each vector.
-"""
-
-import tempfile
-from collections.abc import Sequence
+import errno
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Self
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from wproj.constraints.base import Constraint, Numerics
-from wproj.dtypes import Stored
+from wproj.dtypes import Stored, same_bytes
 from wproj.formats.base import Store
+from wproj.formats.positional import ExtentStore
+from wproj.numerics.changes import Change
 from wproj.numerics.scaling import Place
-from wproj.numerics.vectors import TILE, Read
+from wproj.numerics.vectors import Each, Unit
+from wproj.scratch import Scratch
 
-_IN_MEMORY = 64 << 20
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a tensor's new values go.
+
+    Attributes:
+        store: The values there.
+        blank: Whether the old values are yet to be copied there.
+        verify: Whether what is written is read back and compared.
+        done: Is told how many bytes are in place.
+    """
+
+    store: Store
+    blank: bool
+    verify: bool
+    done: Callable[[int], None]
+
+    def write(self, start: int, values: Stored) -> None:
+        """Stores `values` from entry `start` on.
+
+        Raises:
+            OSError: They cannot be written, or read back as something else.
+        """
+        self.store.write(start, values)
+        if self.verify and not same_bytes(self.store.read(start, start + len(values)), values):
+            raise OSError(errno.EIO, "what was written reads back as something else")
+        self.done(values.nbytes)
+
+    def keeper(self, source: Store) -> Callable[[int, int], None]:
+        """What stores entries as they are in `source`."""
+
+        def keep(start: int, stop: int) -> None:
+            if self.blank:
+                self._take(source, start, stop)
+            self.done((stop - start) * source.read(0, 1).itemsize)
+
+        return keep
+
+    def _take(self, source: Store, start: int, stop: int) -> None:
+        if isinstance(self.store, ExtentStore) and isinstance(source, ExtentStore):
+            self.store.adopt(source, start, stop)
+        else:
+            self.store.write(start, source.read(start, stop))
 
 
 def project_tensor(
     shape: tuple[int, ...],
     steps: Sequence[Constraint],
     source: Store,
-    target: Store,
+    target: Target,
     numerics: Numerics,
-) -> None:
-    """Applies `steps` in order to the tensor in `source`; `target`, a copy of it, gets the result.
+    each: Each,
+    in_memory: int,
+) -> list[Change | Unit]:
+    """Applies `steps` in order to the tensor in `source`; `target` gets the result.
+
+    Intermediate results are in memory up to `in_memory` bytes. Returns what became of each unit
+    of vectors, or the unit where that has to be measured; nothing where all of it has to be.
 
     Raises:
         TensorError: NaN or infinite entries, or a result that the dtype cannot hold.
+        OSError: The result cannot be written.
     """
     if 0 in shape:
-        return
+        return []
     with ExitStack() as stack:
-        read = source.read
+        before = source
         for step in steps[:-1]:
-            scratch = stack.enter_context(Scratch(read(0, 1).dtype))
-            step.store(shape, Place(read, scratch.write, scratch.read, everything=True), numerics)
-            read = scratch.read
-        place = Place(read, target.write, target.read, everything=len(steps) > 1)
-        steps[-1].store(shape, place, numerics)
+            scratch = stack.enter_context(Scratch.like(before, shape, in_memory))
+            between = Target(scratch, blank=True, verify=False, done=lambda _nbytes: None)
+            _apply(step, shape, before, between, numerics, each)
+            before = scratch
+            target = replace(target, blank=True)
+        changes = _apply(steps[-1], shape, before, target, numerics, each)
+    return changes if before is source else []
 
 
-def keep_freed_memory() -> None:
-    """Lets the allocator keep what a tile frees for the next one.
-
-    glibc hands large blocks back to the system as they are freed, and every tile would fault its
-    pages in anew: most of the time, on large files. Once it has seen a block of nearly 32 MiB
-    freed, it keeps up to twice that (`M_MMAP_THRESHOLD` in mallopt(3)). Elsewhere nothing happens.
-    """
-    np.empty(31 << 20, np.uint8)
-
-
-class Scratch:
-    """An intermediate result: in memory while it is small, in an unnamed file when it is not."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 # see __exit__
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._file.close()
-
-    def flush(self) -> None:
-        """Has nobody to hand anything to."""
-
-    def fill(self, read: Read, size: int) -> None:
-        """Takes over all `size` entries."""
-        for start in range(0, size, TILE):
-            self.write(start, read(start, min(start + TILE, size)))
-
-    def read(self, start: int, stop: int) -> Stored:
-        """Entries `start` to `stop`."""
-        self._file.seek(start * self._dtype.itemsize)
-        return np.frombuffer(self._file.read((stop - start) * self._dtype.itemsize), self._dtype)
-
-    def write(self, start: int, values: Stored) -> None:
-        """Stores `values` from entry `start` on."""
-        self._file.seek(start * self._dtype.itemsize)
-        self._file.write(np.ascontiguousarray(values).tobytes())
+def _apply(
+    step: Constraint,
+    shape: tuple[int, ...],
+    source: Store,
+    target: Target,
+    numerics: Numerics,
+    each: Each,
+) -> list[Change | Unit]:
+    keep = target.keeper(source)
+    place = Place(source.read, target.write, target.store.read, keep, each)
+    return list(step.store(shape, place, numerics))

@@ -74,8 +74,8 @@ def stored(constraint: Constraint, w: np.ndarray, **options: Any) -> np.ndarray:
         assert values.dtype == w.dtype
         result[start : start + len(values)] = values
 
-    place = Place(lambda a, b: flat[a:b], write, lambda a, b: result[a:b], everything=False)
-    constraint.store(w.shape, place, Numerics(**options))
+    place = Place(lambda a, b: flat[a:b], write, lambda a, b: result[a:b], lambda _a, _b: None)
+    assert not list(constraint.store(w.shape, place, Numerics(**options)))
     return result.reshape(w.shape)
 
 

@@ -42,8 +42,8 @@ class Memory:
         self.before = np.ascontiguousarray(self.before)
         self.after = self.before.copy()
 
-    def place(self, *, everything: bool = False) -> Place:
-        """Where the units of this array are read from and written to."""
+    def place(self, *, blank: bool = False) -> Place:
+        """Where the units of this array are read from and written to; a blank one has no values."""
         flat, result = self.before.reshape(-1), self.after.reshape(-1)
 
         def write(start: int, values: Array) -> None:
@@ -52,7 +52,11 @@ class Memory:
             self.writes.append((start, start + len(values)))
             result[start : start + len(values)] = values
 
-        return Place(lambda a, b: flat[a:b], write, lambda a, b: result[a:b], everything)
+        def keep(start: int, stop: int) -> None:
+            if blank:
+                write(start, flat[start:stop])
+
+        return Place(lambda a, b: flat[a:b], write, lambda a, b: result[a:b], keep)
 
     def units(self, axis: int | None, tile: int = TILE) -> list[Unit]:
         """The units of this array."""
@@ -159,7 +163,7 @@ def test_columns_across_tiles_are_written_in_every_tile():
     assert (np.sqrt(np.square(memory.after.astype(np.float64)).sum(axis=0)) <= 2.0).all()
 
 
-def test_a_place_that_wants_everything_gets_every_tile():
+def test_a_blank_place_gets_every_tile():
     """An intermediate result has to hold what did not change, too."""
     w = np.full((6, 4), 0.1, np.float32)
     w[2] = 5.0
@@ -170,7 +174,7 @@ def test_a_place_that_wants_everything_gets_every_tile():
         bounds = Bounds.of(0.0, 2.0, 4, w.dtype)
         scaling = Scaling(norms, norms.value > 2)
         goal = np.minimum(norms.value, 2)
-        rescale_into(unit, memory.place(everything=True), scaling, goal, bounds)
+        rescale_into(unit, memory.place(blank=True), scaling, goal, bounds)
 
     assert {start for start, _ in memory.writes} == {0, 8, 16}
     assert memory.after[[0, 1, 3, 4, 5]].tobytes() == w[[0, 1, 3, 4, 5]].tobytes()
@@ -298,14 +302,14 @@ def test_clipping_leaves_what_is_inside_and_what_is_not_finite():
     assert memory.after[1:6].tobytes() == w[1:6].tobytes()
 
 
-@pytest.mark.parametrize("everything", [True, False])
-def test_clipping_writes_a_tile_without_a_change_only_on_demand(everything):
+@pytest.mark.parametrize("blank", [True, False])
+def test_clipping_writes_a_tile_without_a_change_only_on_demand(blank):
     """What is inside already is written only for an intermediate result."""
     memory = Memory(np.array([1.0, 2.0], np.float32))
     (unit,) = Vectors.of((2,), ()).units()
-    clip(unit.tiles[0], memory.place(everything=everything), lambda values: np.maximum(values, 0.0))
+    clip(unit.tiles[0], memory.place(blank=blank), lambda values: np.maximum(values, 0.0))
 
-    assert memory.writes == ([(0, 2)] if everything else [])
+    assert memory.writes == ([(0, 2)] if blank else [])
 
 
 def test_clipping_rounds_to_the_stored_dtype():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import wproj
 from wproj_cli.options import (
     Axis,
@@ -13,9 +15,12 @@ from wproj_cli.options import (
     Format,
     Layout,
     Match,
+    Memory,
     Reports,
+    Threads,
     expand,
     parse_custom,
+    parse_resources,
 )
 from wproj_cli.output import Outcome
 
@@ -31,6 +36,8 @@ def audit(
     config: Config = None,
     fmt: Format = "text",
     report: Reports = None,
+    threads: Threads = None,
+    memory: Memory = "256MB",
 ) -> int:
     """Measure the norms of weight vectors, as stored; nothing is written.
 
@@ -45,6 +52,7 @@ def audit(
       wproj audit sample_weights/digits_cnn.keras --declared
     """  # noqa: D301 # \b is the character that keeps the lines apart
     outcome = Outcome("audit", fmt, report, [*files, config])
+    resources = parse_resources(threads, memory)
     for file in expand(files):
         try:
             if declared:
@@ -59,7 +67,8 @@ def audit(
                 plan = wproj.audit_plan(checkpoint, match or (), exclude or (), axes, layout)
             outcome.opened(plan.checkpoint)
             size = sum(item.entry.nbytes for item in plan.items)
-            tensors = list(outcome.follow(wproj.measure(plan), size))
+            job = partial(wproj.measure, plan, resources)
+            tensors = list(outcome.follow(job, size))
             outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors))
         except wproj.WprojError as error:
             outcome.failed(error, file)

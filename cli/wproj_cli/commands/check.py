@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,14 +22,17 @@ from wproj_cli.options import (
     Format,
     Layout,
     Match,
+    Memory,
     Quiet,
     RecipePath,
     Reports,
     RuleTexts,
     Settings,
     Specs,
+    Threads,
     Verbose,
     expand,
+    parse_resources,
 )
 from wproj_cli.output import Outcome
 from wproj_cli.reports import write_report
@@ -89,6 +94,8 @@ def check(
     exit_zero: ExitZero = False,
     fmt: Format = "text",
     report: Reports = None,
+    threads: Threads = None,
+    memory: Memory = "256MB",
     quiet: Quiet = False,
     verbose: Verbose = False,
     color: Colors = "auto",
@@ -125,6 +132,7 @@ def check(
         allow_unmatched=allow_unmatched,
     )
     with outcome.attempt(recipe):
+        resources = parse_resources(threads, memory)
         rules = read_rules(given, discover=True)
         outcome.recipe = rules.recipe
         policy = _policy(rules, rtol, nonfinite, unreachable, unmatched)
@@ -132,7 +140,8 @@ def check(
         if not names:
             raise wproj.RequestError("no checkpoint is given", "name files, or patterns of files")
         for name in names:
-            _check_file(name, rules, policy, known, outcome)
+            job = partial(wproj.check, policy=policy, resources=resources)
+            _check_file(name, rules, policy, known, job, outcome)
         if update_baseline and baseline is not None:
             _record(Path(baseline), outcome)
         elif not exit_zero and _violated(outcome):
@@ -145,6 +154,7 @@ def _check_file(
     rules: Rules,
     policy: wproj.CheckPolicy,
     known: wproj.Baseline | None,
+    job: Callable[..., Iterator[wproj.TensorReport]],
     outcome: Outcome,
 ) -> None:
     with outcome.attempt(name):
@@ -153,7 +163,7 @@ def _check_file(
         for warning in plan.warnings:
             outcome.warn(warning, name)
         size = sum(item.entry.nbytes for item in plan.items)
-        tensors = list(outcome.follow(wproj.check(plan, policy), size))
+        tensors = list(outcome.follow(lambda tell: job(plan, progress=tell), size))
         seen = {tensor.path for tensor in tensors}
         outcome.detail(t for t in wproj.explain(plan) if t.path not in seen)
         uses = wproj.rule_reports(plan)

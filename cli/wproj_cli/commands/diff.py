@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -14,10 +15,13 @@ from wproj_cli.options import (
     Format,
     Layout,
     Match,
+    Memory,
     Quiet,
     Reports,
+    Threads,
     Verbose,
     parse_number,
+    parse_resources,
 )
 from wproj_cli.output import Outcome
 
@@ -43,6 +47,8 @@ def diff(
     atol: Absolute = "0",
     fmt: Format = "text",
     report: Reports = None,
+    threads: Threads = None,
+    memory: Memory = "256MB",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
@@ -58,11 +64,13 @@ def diff(
     """  # noqa: D301 # \b is the character that keeps the lines apart
     outcome = Outcome("diff", fmt, report, [a, b, config], quiet=quiet, verbose=verbose)
     with outcome.attempt(a):
+        resources = parse_resources(threads, memory)
         tolerances = parse_number("--rtol", rtol), parse_number("--atol", atol)
         axes = "auto" if axis is None else wproj.parse_axes(axis)
         one, two = [_open(path, config, outcome) for path in (a, b)]
         if one is not None and two is not None:
-            found = wproj.diff(
+            job = partial(
+                wproj.diff,
                 one,
                 two,
                 axis=axes,
@@ -71,8 +79,13 @@ def diff(
                 atol=tolerances[1],
                 match=match or (),
                 exclude=exclude or (),
+                resources=resources,
             )
-            tensors = list(outcome.follow(found, sum(entry.nbytes for entry in one.entries)))
+            tensors = list(
+                outcome.follow(
+                    lambda tell: job(progress=tell), sum(entry.nbytes for entry in one.entries)
+                )
+            )
             _judge(wproj.file_report(one, layout or one.layout, b, tensors), outcome)
     return outcome.conclude()
 

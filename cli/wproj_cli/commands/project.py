@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 import typer
@@ -17,14 +18,17 @@ from wproj_cli.options import (
     Format,
     Layout,
     Match,
+    Memory,
     Quiet,
     RecipePath,
     Reports,
     RuleTexts,
     Settings,
     Specs,
+    Threads,
     Verbose,
     parse_number,
+    parse_resources,
 )
 from wproj_cli.output import Outcome
 from wproj_cli.sources import Given, read_rules
@@ -56,6 +60,17 @@ NonFinite = Annotated[
     typer.Option("--nonfinite", help="Refuse NaN and infinity, or leave their vectors alone."),
 ]
 
+NoSync = Annotated[
+    bool, typer.Option("--no-sync", help="Do not wait until DST is on the disk, past all caches.")
+]
+NoVerify = Annotated[
+    bool, typer.Option("--no-verify", help="Do not read back what is written, to compare it.")
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with an interrupted run; keep finished shards if so."),
+]
+
 
 def project(
     source: Source,
@@ -81,6 +96,11 @@ def project(
     nonfinite: NonFinite = "error",
     fmt: Format = "text",
     report: Reports = None,
+    threads: Threads = None,
+    memory: Memory = "256MB",
+    no_sync: NoSync = False,
+    no_verify: NoVerify = False,
+    resume: Resume = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
@@ -116,15 +136,27 @@ def project(
     )
     with outcome.attempt(source):
         target = _target(source, output, in_place=in_place, dry=dry_run or check)
+        resources = parse_resources(threads, memory)
         rules = read_rules(given)
         outcome.recipe = rules.recipe
         plan = rules.plan(source)
         how = wproj.Numerics(numerics, parse_number("--epsilon", epsilon), nonfinite)
         _announce(plan, outcome, source)
         tensors = []
-        reports = wproj.apply(plan, target, how, overwrite=force, in_place=in_place)
+        job = partial(
+            wproj.apply,
+            plan,
+            target,
+            how,
+            overwrite=force,
+            in_place=in_place,
+            resources=resources,
+            durable=not no_sync,
+            verify=not no_verify,
+            resume=resume,
+        )
         size = sum(item.entry.nbytes for item in plan.items)
-        for tensor in outcome.follow(reports, size):
+        for tensor in outcome.follow(lambda tell: job(progress=tell), size):
             tensors.append(tensor)
             for warning in _warnings(tensor):
                 outcome.warn(warning, source)

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -18,10 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from wproj.constraints.arrays import Array, clipped, namespace, rescaled, unwrapped
 from wproj.dtypes import Stored, finite, nearest, projectable, to_float64
 from wproj.errors import ConstraintError, NonFiniteError, RequestError, TensorError
+from wproj.numerics.changes import Change, unchanged
 from wproj.numerics.norms import Bounds, count_nonfinite, measure
 from wproj.numerics.rounding import clip, rescale, rescale_into
 from wproj.numerics.scaling import Place, Scaling
-from wproj.numerics.vectors import TILE, Unit, Vectors
+from wproj.numerics.vectors import TILE, Each, Unit, Vectors
 
 Axis = int | Sequence[int] | None
 NumericsMode = Literal["exact", "keras"]
@@ -102,8 +103,13 @@ class Constraint:
         """The same constraint with its norms along `axis`, where it has norms."""
         return self
 
-    def store(self, shape: tuple[int, ...], place: Place, numerics: Numerics) -> None:
+    def store(
+        self, shape: tuple[int, ...], place: Place, numerics: Numerics
+    ) -> Iterator[Change | Unit]:
         """Reads a tensor of `shape` whole, and stores what `__call__` makes of it.
+
+        Yields what became of each unit of vectors, or the unit where that has to be measured; a
+        constraint without vectors yields nothing.
 
         Raises:
             TensorError: NaN or infinite entries before or after, or a result of another shape.
@@ -126,6 +132,7 @@ class Constraint:
             raise TensorError(f"{self.name} returned values that {stored.dtype} cannot hold")
         changed = sound & (to_float64(rounded) != values)
         place.write(0, np.where(changed, rounded, stored).reshape(-1))
+        yield from ()
 
 
 class ArrayConstraint(Constraint):
@@ -172,8 +179,9 @@ class ArrayConstraint(Constraint):
         w = as_floats(w)
         flat = np.ascontiguousarray(w, dtype=w.dtype.newbyteorder("=")).reshape(-1)
         result = flat.copy()
-        place = Place(_slicer(flat), _writer(result), _slicer(result), everything=False)
-        self.store(w.shape, place, Numerics(numerics, epsilon, nonfinite))
+        place = Place(_slicer(flat), _writer(result), _slicer(result), _already_there)
+        for _ in self.store(w.shape, place, Numerics(numerics, epsilon, nonfinite)):
+            pass
         return result.reshape(w.shape).astype(w.dtype, copy=False)
 
     def get_config(self) -> dict[str, Any]:
@@ -234,33 +242,40 @@ class RadialConstraint(ArrayConstraint):
         """The bounds as they hold for vectors of this length, stored as `dtype`."""
         return Bounds.of(*self.bounds, vectors.length, dtype)
 
-    def store(self, shape: tuple[int, ...], place: Place, numerics: Numerics) -> None:
-        """Projects a tensor unit by unit.
+    def store(
+        self, shape: tuple[int, ...], place: Place, numerics: Numerics
+    ) -> Iterator[Change | Unit]:
+        """Projects a tensor unit by unit; yields what became of each, see the base class.
 
         Raises:
             AxisError: The tensor has no such axis.
             TensorError: NaN or infinite entries, or a result that the dtype cannot hold.
         """
-        for unit in Vectors.of(shape, self.axis).units():
-            self._store_unit(unit, Vectors.of(shape, self.axis), place, numerics)
+        vectors = Vectors.of(shape, self.axis)
 
-    def _store_unit(self, unit: Unit, vectors: Vectors, place: Place, numerics: Numerics) -> None:
-        norms = measure(unit, place.read)
+        def store(unit: Unit, each: Each) -> Change | Unit:
+            return self._store_unit(unit, vectors, dataclasses.replace(place, each=each), numerics)
+
+        return vectors.over_units(store, place.each)
+
+    def _store_unit(
+        self, unit: Unit, vectors: Vectors, place: Place, numerics: Numerics
+    ) -> Change | Unit:
+        norms = measure(unit, place.read, place.each)
         if numerics.nonfinite == "error" and not norms.finite.all():
             check_finite(place, vectors.shape, numerics)
         value = norms.value
         bounds = self.limits(vectors, place.read(0, 1).dtype)
         goal = np.where(norms.finite, self.target(value), 0.0)
         if numerics.mode == "keras":
-            rescale(unit, place, Scaling(norms, norms.finite, numerics.epsilon), goal)
-            return
+            return rescale(unit, place, Scaling(norms, norms.finite, numerics.epsilon), goal)
         moving = norms.finite & (value > 0) & ~bounds.contain(value)
-        if not (moving.any() or place.everything):
-            return
+        if not moving.any():
+            place.keep(unit.start, unit.stop)
+            return unchanged(unit, np.where(norms.finite, value, np.nan))
         if self.step:
-            rescale(unit, place, Scaling(norms, moving), goal)
-        else:
-            rescale_into(unit, place, Scaling(norms, moving), goal, bounds)
+            return rescale(unit, place, Scaling(norms, moving), goal)
+        return rescale_into(unit, place, Scaling(norms, moving), goal, bounds)
 
 
 class ElementwiseConstraint(ArrayConstraint):
@@ -279,19 +294,24 @@ class ElementwiseConstraint(ArrayConstraint):
         values = to_float64(as_floats(w))
         return np.asarray(self.clip(values) == values)
 
-    def store(self, shape: tuple[int, ...], place: Place, numerics: Numerics) -> None:
-        """Projects a tensor entry by entry, in tiles.
+    def store(
+        self, shape: tuple[int, ...], place: Place, numerics: Numerics
+    ) -> Iterator[Change | Unit]:
+        """Projects a tensor entry by entry, in tiles; yields nothing, see the base class.
 
         Raises:
             TensorError: NaN or infinite entries.
         """
-        size = math.prod(shape)
-        for unit in Vectors.of((size,), ()).units():
+
+        def store(unit: Unit, _each: Each) -> None:
             (tile,) = unit.tiles
             stored = place.read(tile.start, tile.stop)
             if numerics.nonfinite == "error" and not finite(stored).all():
                 check_finite(place, shape, numerics)
             clip(tile, place, self.clip)
+
+        for _ in Vectors.of((math.prod(shape),), ()).over_units(store, place.each):
+            yield from ()
 
 
 def check_finite(place: Place, shape: tuple[int, ...], numerics: Numerics) -> None:
@@ -322,6 +342,10 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _already_there(_start: int, _stop: int) -> None:
+    """Keeps entries of a copy that has them."""
 
 
 def _slicer(flat: Stored) -> Callable[[int, int], Stored]:

@@ -3,14 +3,18 @@
 import errno
 import os
 import secrets
+import shutil
 import stat
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wproj.errors import FileError, TargetError, WriteError
-from wproj.formats.positional import copy_all, open_regular
+from wproj.formats.base import Extent
+from wproj.formats.positional import copy_range, open_regular, shares_blocks
+from wproj.formats.syncing import sync, syncing
 
 DRAFT = ".wproj-tmp"
 
@@ -22,10 +26,14 @@ class Draft:
     Attributes:
         path: The copy.
         keep: Whether it replaces the target at the end.
+        leave: Whether it is left for another run to go on with, if it is not kept.
+        changed: The members that differ from the original, where it has members.
     """
 
     path: Path
     keep: bool = field(default=False)
+    leave: bool = field(default=False)
+    changed: set[str] = field(default_factory=set)
 
 
 def check_target(source: Path, target: Path, *, overwrite: bool, in_place: bool) -> None:
@@ -56,25 +64,38 @@ def check_target(source: Path, target: Path, *, overwrite: bool, in_place: bool)
 
 
 @contextmanager
-def draft(source: Path, target: Path, *, overwrite: bool) -> Iterator[Draft]:
-    """A draft of `target` that starts as a copy of `source`.
+def draft(
+    source: Path,
+    target: Path,
+    *,
+    overwrite: bool,
+    holes: Sequence[Extent] = (),
+    durable: bool = True,
+) -> Iterator[Draft]:
+    """A draft of `target` that starts as a copy of `source`, but for the bytes of `holes`.
 
-    At the end it is synced and renamed onto the target if `keep` is set, and removed otherwise,
-    whatever happens in between. Its mode is the old target's, else the source's under the umask.
+    At the end it is synced, if it is to be `durable`, and renamed onto the target if `keep` is set;
+    it is removed otherwise, whatever happens in between. Its mode is the old target's, else the
+    source's under the umask.
 
     Raises:
-        WriteError: The system refuses.
+        WriteError: The system refuses, or the disk has no room for it.
         TargetError: Without `overwrite`, the target has appeared in the meantime.
+        FileError: The source cannot be read, or has changed in the meantime.
     """
     path = target.with_name(f".{secrets.token_hex(8)}{DRAFT}")
     try:
-        mode = copy_file(source, path)
+        stamp = file_stamp(source)
+        check_room(target.parent, [(source, holes)])
+        mode = copy_file(source, path, holes)
         if target.exists():
             mode = stat.S_IMODE(target.stat().st_mode)
         result = Draft(path)
-        yield result
+        with syncing([path] if durable else []):
+            yield result
+        check_stamp(source, stamp)
         if result.keep:
-            _replace(path, target, mode, overwrite=overwrite)
+            _replace(path, target, mode, overwrite=overwrite, durable=durable)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
@@ -84,43 +105,112 @@ def draft(source: Path, target: Path, *, overwrite: bool) -> Iterator[Draft]:
             path.unlink()
 
 
+Stamp = tuple[int, int, int]
+
+
+def file_stamp(path: Path) -> Stamp:
+    """What tells whether a file was written to, or replaced, since.
+
+    Raises:
+        FileError: It is gone.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise FileError(str(path), f"cannot be read: {reason(error)}") from error
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def check_stamp(path: Path, stamp: Stamp) -> None:
+    """Makes sure that a file is as it was.
+
+    Raises:
+        FileError: It is not.
+    """
+    if file_stamp(path) != stamp:
+        problem = "was changed by another process while it was read"
+        raise FileError(str(path), problem, "run again when it is complete")
+
+
 def reason(error: OSError) -> str:
     """What the system says of a fault."""
     return error.strerror or str(error)
 
 
-def copy_file(source: Path, path: Path) -> int:
+def copy_file(source: Path, path: Path, holes: Sequence[Extent] = ()) -> int:
     """Copies the source to a new file, for the owner to write; returns its mode under the umask.
+
+    The bytes of `holes` are not copied: they are for somebody else to write.
 
     Raises:
         FileError: The source cannot be read, or became shorter.
+        OSError: The system refuses.
     """
     reader = open_regular(source)
     try:
-        wanted = stat.S_IMODE(os.fstat(reader).st_mode)
+        found = os.fstat(reader)
+        wanted = stat.S_IMODE(found.st_mode)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         writer = os.open(path, flags, wanted | stat.S_IRUSR | stat.S_IWUSR)
         try:
-            under_umask = wanted & stat.S_IMODE(os.fstat(writer).st_mode)
-            copy_all(reader, writer, os.fstat(reader).st_size)
+            os.ftruncate(writer, found.st_size)
+            for start, stop in _between(holes, found.st_size):
+                copy_range(reader, writer, start, stop)
         except EOFError as error:
             raise FileError(str(source), str(error)) from error
         finally:
             os.close(writer)
     finally:
         os.close(reader)
-    return under_umask
+    return mode_under_umask(source, path)
 
 
-def _replace(path: Path, target: Path, mode: int, *, overwrite: bool) -> None:
-    sync(path)
+def mode_under_umask(source: Path, copy: Path) -> int:
+    """The mode of the source, as far as the umask let `copy_file` have it for a copy."""
+    return stat.S_IMODE(source.stat().st_mode) & stat.S_IMODE(copy.stat().st_mode)
+
+
+def check_room(folder: Path, copies: Sequence[tuple[Path, Sequence[Extent]]]) -> None:
+    """Refuses to copy files to a folder whose disk has no room, before the first byte is written.
+
+    Where the file system shares blocks, only the holes need room, which are written anew.
+
+    Raises:
+        OSError: There is too little room.
+    """
+    needed = sum(path.stat().st_size for path, _ in copies)
+    free = shutil.disk_usage(folder).free
+    if copies and free < needed and _shares(copies[0][0], folder):
+        needed = sum(hole.nbytes for _, holes in copies for hole in holes)
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed} bytes are needed, and the disk has {free} left")
+
+
+def _shares(source: Path, folder: Path) -> bool:
+    with source.open("rb") as file, tempfile.TemporaryFile(dir=folder) as other:
+        return shares_blocks(file.fileno(), other.fileno())
+
+
+def _between(holes: Sequence[Extent], size: int) -> Iterator[tuple[int, int]]:
+    """What lies between the holes, from and to."""
+    start = 0
+    for hole in sorted(holes, key=lambda hole: hole.offset):
+        yield start, hole.offset
+        start = hole.offset + hole.nbytes
+    yield start, size
+
+
+def _replace(path: Path, target: Path, mode: int, *, overwrite: bool, durable: bool) -> None:
+    if durable:
+        sync(path)
     path.chmod(mode)
     if overwrite or not _link(path, target):
         if not overwrite and target.exists():
             raise TargetError(str(target), "exists", "--force replaces it")
         path.replace(target)
-    with suppress(OSError):  # Not every system lets a directory be opened.
-        sync(target.parent)
+    if durable:
+        with suppress(OSError):  # Not every system lets a directory be opened.
+            sync(target.parent)
 
 
 def _link(path: Path, target: Path) -> bool:
@@ -134,12 +224,3 @@ def _link(path: Path, target: Path) -> bool:
             raise
         return False
     return True
-
-
-def sync(path: Path) -> None:
-    """Waits until the file or directory is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,11 +1,11 @@
 """The contract between formats and engine: a checkpoint maps names to tensors of fixed size."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -72,11 +72,30 @@ class Store(Protocol):
     def write(self, start: int, values: Stored) -> None:
         """Stores `values` from entry `start` on."""
 
+
+@runtime_checkable
+class PackedStore(Protocol):
+    """The values of one tensor by boxes of its entries, each of which is unpacked as a whole.
+
+    Several threads may read and write at once.
+    """
+
+    entry: TensorEntry
+
+    def boxes(self) -> Iterator[tuple[slice, ...]]:
+        """The boxes, which together are the tensor; an empty one for a scalar."""
+
+    def read_box(self, box: tuple[slice, ...]) -> Stored:
+        """The entries of a box, an array of its shape, in native byte order."""
+
+    def write_box(self, box: tuple[slice, ...], values: Stored) -> None:
+        """Stores the entries of a box."""
+
     def flush(self) -> None:
         """Hands what was stored to the operating system."""
 
 
-Stores = Callable[[TensorEntry], Store]
+Stores = Callable[[TensorEntry], Store | PackedStore]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +128,17 @@ class Checkpoint(ABC):
     def within(self, copy: Path) -> Path:
         """What a copy is opened by: a file at `copy`, or a folder there that has the members."""
         return copy
+
+    def extents(self, entries: Iterable[TensorEntry]) -> dict[str, list[Extent]]:
+        """The members that hold tensors, and where in them their values lie by offset.
+
+        The name of a single file is empty.
+        """
+        found: dict[str, list[Extent]] = {}
+        for entry in entries:
+            at = found.setdefault(entry.file or "", [])
+            at += [entry.extent] if entry.extent else []
+        return found
 
     @abstractmethod
     def stores(

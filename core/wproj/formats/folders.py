@@ -1,16 +1,26 @@
 """Checkpoints of several files: copied to a folder that appears whole, under its final name."""
 
-import filecmp
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wproj.errors import FileError, TargetError, WriteError
-from wproj.formats.atomic import DRAFT, Draft, copy_file, reason, sync
+from wproj.formats.atomic import (
+    DRAFT,
+    Draft,
+    check_room,
+    check_stamp,
+    copy_file,
+    file_stamp,
+    mode_under_umask,
+    reason,
+)
+from wproj.formats.base import Extent
+from wproj.formats.syncing import sync, syncing
 
 _NO_LINKS = "copy the folder with 'cp -rL' first"
 _OWN_LINKS = f"if what it leads to belongs to the model, {_NO_LINKS}"
@@ -99,60 +109,118 @@ def check_folder(source: Path, target: Path, *, in_place: bool) -> None:
 
 @contextmanager
 def draft_folder(
-    source: Path, members: Sequence[str], target: Path, *, in_place: bool
+    source: Path,
+    members: Sequence[str],
+    target: Path,
+    *,
+    in_place: bool,
+    written: Mapping[str, Sequence[Extent]],
+    begun: tuple[Path, Collection[str]] | None = None,
+    durable: bool = True,
 ) -> Iterator[Draft]:
     """A draft of the folder `target` that starts with copies of `members` of `source`.
 
-    At the end, if `keep` is set, all of it is synced and gets its name in one step; with
-    `in_place`, each member that changed replaces the original instead, one after the other.
-    Otherwise the draft is removed, whatever happens in between.
+    `written` are the members that will be written to, and the bytes in them that are not copied.
+    `begun` is the draft of another run, if this one goes on with it, and the members in it that
+    are finished. At the end, if `keep` is set, all of it is synced and gets its name in one step;
+    with `in_place`, each member of `changed` replaces the original instead, one after the other.
+    Otherwise the draft is removed, whatever happens in between, unless `leave` is set.
 
     Raises:
-        WriteError: The system refuses.
+        WriteError: The system refuses, or the disk has no room for it.
         TargetError: The target has appeared in the meantime, or a member is a link.
+        FileError: A member cannot be read, or has changed in the meantime.
     """
     beside = (source if in_place else target.parent) / f".{secrets.token_hex(8)}{DRAFT}"
+    result = Draft(beside, leave=begun is not None)
     try:
-        beside.mkdir()
-        modes = {member: _copy(source / member, beside / member) for member in members}
-        result = Draft(beside)
-        yield result
+        stamps = {member: file_stamp(source / member) for member in members}
+        done = _take_over(begun, beside) if begun else ()
+        linked = [member for member in members if in_place and member not in written]
+        modes = _fill(source, beside, set(members) - set(linked), written, done)
+        for member in linked:
+            _link(source / member, beside / member)
+        with syncing([beside / member for member in written] if durable else []):
+            yield result
+        for member, stamp in stamps.items():
+            check_stamp(source / member, stamp)
         if result.keep:
-            for member, mode in modes.items():
-                sync(beside / member)
-                (beside / member).chmod(mode)
-            _replace_members(beside, members, source) if in_place else _rename(beside, target)
+            _finish(beside, modes, durable=durable)
+            if in_place:
+                _replace_members(beside, sorted(result.changed), source, durable=durable)
+            else:
+                _rename(beside, target, durable=durable)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise WriteError(str(target), reason(error)) from error
+        left = str(beside) if result.leave else None
+        raise WriteError(str(target), reason(error), left) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if not result.leave:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
-def _copy(source: Path, copy: Path) -> int:
+def _take_over(begun: tuple[Path, Collection[str]], draft: Path) -> Collection[str]:
+    """Gives the draft of another run a name of our own; returns what is finished there."""
+    begun[0].rename(draft)
+    return begun[1]
+
+
+def _fill(
+    source: Path,
+    draft: Path,
+    members: Collection[str],
+    written: Mapping[str, Sequence[Extent]],
+    done: Collection[str],
+) -> dict[str, int]:
+    """Makes the draft, and copies members there that are not done; returns the modes of all."""
+    holes = {member: written.get(member, ()) for member in sorted(members) if member not in done}
+    check_room(draft.parent, [(source / member, at) for member, at in holes.items()])
+    draft.mkdir(exist_ok=bool(done))
+    modes = {member: mode_under_umask(source / member, draft / member) for member in done}
+    for member, at in holes.items():
+        (draft / member).parent.mkdir(parents=True, exist_ok=True)
+        (draft / member).unlink(missing_ok=True)
+        modes[member] = copy_file(source / member, draft / member, at)
+    return modes
+
+
+def _link(source: Path, copy: Path) -> None:
+    """Another name for a file that nobody writes to; a copy where there are no hard links."""
     copy.parent.mkdir(parents=True, exist_ok=True)
-    return copy_file(source, copy)
+    try:
+        os.link(os.path.realpath(source), copy)
+    except OSError:
+        copy_file(source, copy)
 
 
-def _rename(draft: Path, target: Path) -> None:
-    for parent, _, _ in os.walk(draft):
-        _sync_folder(Path(parent))
+def _finish(draft: Path, modes: Mapping[str, int], *, durable: bool) -> None:
+    for member, mode in modes.items():
+        if durable:
+            sync(draft / member)
+        (draft / member).chmod(mode)
+
+
+def _rename(draft: Path, target: Path, *, durable: bool) -> None:
+    if durable:
+        for parent, _, _ in os.walk(draft):
+            _sync_folder(Path(parent))
     if os.path.lexists(target):
         raise TargetError(str(target), "exists", "name a folder that does not exist yet")
     draft.rename(target)
-    _sync_folder(target.parent)
+    if durable:
+        _sync_folder(target.parent)
 
 
-def _replace_members(draft: Path, members: Sequence[str], folder: Path) -> None:
-    changed = [m for m in members if not filecmp.cmp(draft / m, folder / m, shallow=False)]
+def _replace_members(draft: Path, changed: Sequence[str], folder: Path, *, durable: bool) -> None:
     links = [member for member in changed if (folder / member).is_symlink()]
     if links:
         problem = "is a symbolic link, and links are never written through"
         raise TargetError(str(folder / links[0]), problem, "write to a folder with -o")
     for member in changed:
         (draft / member).replace(folder / member)
-    _sync_folder(folder)
+    if durable:
+        _sync_folder(folder)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -46,6 +46,10 @@ class KerasArchive(Checkpoint):
 
     weights: Hdf5Checkpoint
     member: StoredMember | None
+
+    def extents(self, entries: Iterable[TensorEntry]) -> dict[str, list[Extent]]:
+        """See `Checkpoint.extents`; weights that have to be unpacked lie nowhere."""
+        return Checkpoint.extents(self, entries) if self.member is not None else {"": []}
 
     @contextmanager
     def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:

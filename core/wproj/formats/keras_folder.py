@@ -4,13 +4,13 @@ Format: `save_model(zipped=False)` in `keras.src.saving.saving_lib`. The weights
 shards with their map.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wproj.errors import FileError
-from wproj.formats.base import Checkpoint, Stores
+from wproj.formats.base import Checkpoint, Extent, Stores, TensorEntry
 from wproj.formats.folders import files_below
 from wproj.formats.hdf5 import open_hdf5
 from wproj.formats.keras_archive import CONFIG, NO_CONFIG, WEIGHTS
@@ -27,6 +27,11 @@ class KerasFolder(Checkpoint):
     """An unzipped archive; `entries` are those of the weights, `members` all files inside."""
 
     weights: KerasWeights
+
+    def extents(self, entries: Iterable[TensorEntry]) -> dict[str, list[Extent]]:
+        """See `Checkpoint.extents`."""
+        found = Checkpoint.extents(self, entries)
+        return {name or WEIGHTS: extents for name, extents in found.items()}
 
     @contextmanager
     def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:

@@ -1,7 +1,10 @@
 """Reading and writing by offset, and copying, with the fastest call that the system has."""
 
+import errno
+import itertools
 import os
 import stat
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ from wproj.errors import FileError
 from wproj.formats.base import Extent
 
 _CHUNK = 1 << 24
+_BLOCK = 1 << 12  # Bytes; of nearly all file systems.
+_FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file.
+_SEEKING = threading.Lock()
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
@@ -71,24 +77,66 @@ def write_at(descriptor: int, offset: int, data: memoryview) -> None:
         offset, data = offset + written, data[written:]
 
 
-def copy_all(source: int, target: int, size: int) -> None:
-    """Copies the first `size` bytes; by the kernel alone where it can, sharing blocks if so."""
-    done = 0
-    copy_range = getattr(os, "copy_file_range", None)
-    while copy_range and done < size:
+def copy_range(source: int, target: int, start: int, stop: int) -> None:
+    """Copies bytes to the same offset of `target`, which is at least as long already.
+
+    By the kernel where it can, sharing whole blocks if the file system does. What is a hole in the
+    source remains one.
+
+    Raises:
+        EOFError: The source ends before `stop`.
+    """
+    while start < stop:
+        first, last = _data(source, start, stop)
+        # Blocks are shared only if the range begins and ends with one.
+        inner = -(-first // _BLOCK) * _BLOCK, last // _BLOCK * _BLOCK
+        cuts = [first, *inner, last] if inner[0] < inner[1] else [first, last]
+        for begin, end in itertools.pairwise(cuts):
+            _copy_data(source, target, begin, end)
+        start = last
+
+
+def shares_blocks(source: int, target: int) -> bool:
+    """Whether the file system lets the empty file `target` share the blocks of `source`."""
+    try:
+        import fcntl
+
+        fcntl.ioctl(target, _FICLONE, source)
+    except (ImportError, OSError):
+        return False
+    os.ftruncate(target, 0)
+    return True
+
+
+def _data(descriptor: int, start: int, stop: int) -> tuple[int, int]:
+    """Where data begins from `start` on, and where it ends; both `stop` if there is none."""
+    if not hasattr(os, "SEEK_DATA"):
+        return start, stop
+    try:
+        first = min(os.lseek(descriptor, start, os.SEEK_DATA), stop)
+        return first, min(os.lseek(descriptor, first, os.SEEK_HOLE), stop)
+    except OSError as error:
+        if error.errno == errno.ENXIO and os.fstat(descriptor).st_size >= stop:
+            return stop, stop
+        return start, stop
+
+
+def _copy_data(source: int, target: int, start: int, stop: int) -> None:
+    copy = getattr(os, "copy_file_range", None)
+    while copy and start < stop:
         try:
-            count = copy_range(source, target, size - done, done, done)
+            count = copy(source, target, stop - start, start, start)
         except OSError:
             break  # Not between these file systems; a real fault shows again below.
         if count == 0:
             break
-        done += count
-    while done < size:
-        part = read_at(source, done, min(_CHUNK, size - done))
+        start += count
+    while start < stop:
+        part = read_at(source, start, min(_CHUNK, stop - start))
         if not part:
             raise EOFError("the file became shorter while it was copied")
-        write_at(target, done, memoryview(part))
-        done += len(part)
+        write_at(target, start, memoryview(part))
+        start += len(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +162,12 @@ class ExtentStore:
         offset = self.extent.offset + start * self.stored.itemsize
         write_at(self.descriptor, offset, data.data)
 
+    def adopt(self, source: "ExtentStore", start: int, stop: int) -> None:
+        """Takes over entries `start` to `stop` of the same extent of another file."""
+        size, offset = self.stored.itemsize, self.extent.offset
+        begin, end = offset + start * size, offset + stop * size
+        copy_range(source.descriptor, self.descriptor, begin, end)
+
     def flush(self) -> None:
         """Has nothing left to hand on."""
 
@@ -121,12 +175,14 @@ class ExtentStore:
 def _pread(descriptor: int, count: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
         return os.pread(descriptor, count, offset)
-    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows has no pread.
-    return os.read(descriptor, count)
+    with _SEEKING:  # Windows has no pread.
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, count)
 
 
 def _pwrite(descriptor: int, data: memoryview, offset: int) -> int:
     if hasattr(os, "pwrite"):
         return os.pwrite(descriptor, data, offset)
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    return os.write(descriptor, data)
+    with _SEEKING:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.write(descriptor, data)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from wproj.errors import FileError
-from wproj.formats.base import Checkpoint, Store, Stores, TensorEntry
+from wproj.formats.base import Checkpoint, PackedStore, Store, Stores, TensorEntry
 from wproj.formats.positional import read_regular
 
 _MAX_MAP = 1 << 26
@@ -71,7 +71,7 @@ def shard_stores(
     opened: dict[str, Stores] = {}
     with ExitStack() as stack:
 
-        def store(entry: TensorEntry) -> Store:
+        def store(entry: TensorEntry) -> Store | PackedStore:
             shard = entry.file or ""
             if shard not in opened:
                 opened.clear()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wproj.dtypes import Float64, Grid, Stored, finite, grid, to_float64
-from wproj.numerics.vectors import Read, Tile, Unit
+from wproj.numerics.vectors import Each, Read, Tile, Unit
 
 _U64 = 2.0**-53
 # A sum of squares below this may have lost squares to underflow that matter.
@@ -50,12 +50,16 @@ class SquareSum:
         self._lost = np.zeros(unit.shape)
         self._exponent = exponent
 
-    def add(self, tile: Tile, values: Float64) -> None:
-        """Adds the squares of a tile's values, an array of the tile's shape."""
+    def part(self, tile: Tile, values: Float64) -> Float64:
+        """The sums of the squares of a tile's values, an array of the tile's shape."""
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if self._exponent is not None:
                 values = np.ldexp(values, -self._exponent[tile.index])
-            part = _sum(np.square(values), tile.axes)
+            return _sum(np.square(values), tile.axes)
+
+    def add(self, tile: Tile, part: Float64) -> None:
+        """Adds the part of a tile; the order of the tiles is that of the summation."""
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if len(self._unit.tiles) == 1:
                 self._sum[tile.index] = part
                 return
@@ -78,28 +82,30 @@ class SquareSum:
         return Norms(fraction, np.zeros(total.shape, np.intc) if exponent is None else exponent)
 
 
-def measure(unit: Unit, read: Read) -> Norms:
+def measure(unit: Unit, read: Read, each: Each = map) -> Norms:
     """The norms of a unit's vectors, of the values that `read(start, stop)` returns."""
-    sums = SquareSum(unit)
-    wide = False
-    for tile in unit.tiles:
-        stored = read(tile.start, tile.stop)
-        wide = stored.dtype == np.float64
-        sums.add(tile, to_float64(stored).reshape(tile.shape))
-    if not wide:
+    sums = _summed(SquareSum(unit), unit, read, each)
+    if read(unit.start, unit.start + 1).dtype != np.float64:
         return sums.norms()
     total = sums.total()
     sound = np.isfinite(total) & (total >= _SMALLEST_SOUND_SUM)
-    return sums.norms() if sound.all() else _measure_scaled(unit, read)
+    return sums.norms() if sound.all() else _measure_scaled(unit, read, each)
 
 
-def _measure_scaled(unit: Unit, read: Read) -> Norms:
+def _measure_scaled(unit: Unit, read: Read, each: Each) -> Norms:
     """The same with a power-of-two scale for each vector, which is exact: no square is lost."""
     exponent = np.frexp(_largest(unit, read))[1]
-    sums = SquareSum(unit, exponent)
-    for tile in unit.tiles:
-        sums.add(tile, to_float64(read(tile.start, tile.stop)).reshape(tile.shape))
-    return sums.norms()
+    return _summed(SquareSum(unit, exponent), unit, read, each).norms()
+
+
+def _summed(sums: SquareSum, unit: Unit, read: Read, each: Each) -> SquareSum:
+    def part(tile: Tile) -> Float64:
+        stored = read(tile.start, tile.stop)
+        return sums.part(tile, to_float64(stored).reshape(tile.shape))
+
+    for tile, found in zip(unit.tiles, each(part, unit.tiles), strict=True):
+        sums.add(tile, found)
+    return sums
 
 
 def _largest(unit: Unit, read: Read) -> Float64:

@@ -26,6 +26,7 @@ from wproj.dtypes import (
 )
 from wproj.errors import NotRepresentableError
 from wproj.numerics.aiming import at_the_bounds, deeper, first_aim
+from wproj.numerics.changes import Change, TileChange, compare
 from wproj.numerics.norms import Bounds, SquareSum
 from wproj.numerics.repairing import misses, repair
 from wproj.numerics.scaling import Mask, Place, Scaling
@@ -35,21 +36,26 @@ _ATTEMPTS = 10
 Round = Callable[[Float64, Tile, np.dtype[Any]], Stored]
 
 
-def rescale(unit: Unit, place: Place, scaling: Scaling, goal: Float64) -> None:
+def rescale(unit: Unit, place: Place, scaling: Scaling, goal: Float64) -> Change:
     """Stores the unit with its moving vectors scaled to the norm `goal`, rounded to nearest.
 
     Raises:
         NotRepresentableError: A result is beyond the largest number of the stored dtype.
     """
-    _store(unit, place, scaling, goal, scaling.moving, _nearest)
+    return _store(unit, place, scaling, goal, scaling.moving, _nearest)
 
 
-def rescale_into(unit: Unit, place: Place, scaling: Scaling, goal: Float64, bounds: Bounds) -> None:
+def rescale_into(
+    unit: Unit, place: Place, scaling: Scaling, goal: Float64, bounds: Bounds
+) -> Change | Unit:
     """Stores the unit with its moving vectors scaled to `goal`, and certified inside `bounds`.
 
     The norms of what is stored are within the bounds by a margin on whose side any sound summation
     in float64 agrees, or exactly summable. Where the bounds are too thin for that, or out of the
     dtype's reach, the vectors are as near as rounding to nearest puts them.
+
+    Returns what became of the unit; or the unit, if some vectors were stored more than once, so
+    that this has yet to be measured.
 
     Raises:
         NotRepresentableError: A result is beyond the largest number of the stored dtype.
@@ -58,17 +64,20 @@ def rescale_into(unit: Unit, place: Place, scaling: Scaling, goal: Float64, boun
     for attempt in range(_ATTEMPTS):
         last = attempt == _ATTEMPTS - 1
         rounding = _directed(todo, goal >= bounds.upper) if last else _nearest
-        after = _store(unit, place, scaling, aim, todo, rounding)
-        place = replace(place, everything=False, fresh=False)
-        todo = misses(unit, place, after, bounds, todo)
+        change = _store(unit, place, scaling, aim, todo, rounding)
+        place = replace(place, fresh=False)
+        todo = misses(unit, place, change.after, bounds, todo)
+        if attempt == 0 and not todo.any():
+            return change
         if attempt == 0 and not (bounds.wide or bounds.thin):
             todo = repair(unit, place, scaling, todo, bounds)
         if not todo.any():
-            return
+            break
         if attempt < _ATTEMPTS - 2:
-            aim = deeper(aim, after, todo, bounds, attempt)
+            aim = deeper(aim, change.after, todo, bounds, attempt)
         else:
             aim = np.where(todo, at_the_bounds(goal >= bounds.upper, bounds), aim)
+    return unit
 
 
 def clip(tile: Tile, place: Place, inside: Callable[[Float64], Float64]) -> None:
@@ -81,27 +90,61 @@ def clip(tile: Tile, place: Place, inside: Callable[[Float64], Float64]) -> None
     with np.errstate(invalid="ignore"):
         clipped = inside(values)
         changed = (clipped != values) & np.isfinite(values)
-    if place.everything or changed.any():
+    if changed.any():
         place.write(tile.start, np.where(changed, nearest(clipped, stored.dtype), stored))
+    else:
+        place.keep(tile.start, tile.stop)
 
 
 def _store(
     unit: Unit, place: Place, scaling: Scaling, aim: Float64, todo: Mask, rounding: Round
-) -> Float64:
-    """Stores the tiles that hold a vector of `todo`; returns the norms of those vectors."""
+) -> Change:
+    """Stores the tiles that hold a vector of `todo`; returns what became of those vectors."""
     sums = SquareSum(unit, _extreme(aim))
-    for tile in unit.tiles:
-        if not (place.everything or todo[tile.index].any()):
+    changed, entries, squares = np.zeros(unit.shape, np.bool_), 0, 0.0
+
+    def store(tile: Tile) -> tuple[Float64, TileChange | None] | None:
+        return _store_tile(tile, place, scaling, aim, todo, rounding, sums)
+
+    for tile, found in zip(unit.tiles, place.each(store, unit.tiles), strict=True):
+        if found is None:
             continue
-        stored = place.read(tile.start, tile.stop).reshape(tile.shape)
-        values = scaling.scale(to_float64(stored), tile, aim)
-        result = rounding(values, tile, stored.dtype)
-        if np.any(todo[tile.index] & ~finite(result)):
-            raise NotRepresentableError(stored.dtype.name, grid(stored.dtype).largest)
-        result = np.where(todo[tile.index], result, place.beneath(tile))
-        place.write(tile.start, result.reshape(-1))
-        sums.add(tile, to_float64(result))
-    return sums.norms().value
+        part, change = found
+        sums.add(tile, part)
+        if change is not None:
+            changed[tile.index] |= change.vectors
+            entries, squares = entries + change.entries, squares + change.squares
+    before = np.where(scaling.norms.finite, scaling.norms.value, np.nan)
+    after = np.where(todo, sums.norms().value, before)
+    return Change(unit, before, after, changed, entries, squares)
+
+
+def _store_tile(
+    tile: Tile,
+    place: Place,
+    scaling: Scaling,
+    aim: Float64,
+    todo: Mask,
+    rounding: Round,
+    sums: SquareSum,
+) -> tuple[Float64, TileChange | None] | None:
+    """Stores a tile if it holds a vector of `todo`; the sums of its squares, and what changed."""
+    here = todo[tile.index]
+    if not here.any():
+        if place.fresh:
+            place.keep(tile.start, tile.stop)
+        return None
+    stored = place.read(tile.start, tile.stop).reshape(tile.shape)
+    before = to_float64(stored)
+    result = rounding(scaling.scale(before, tile, aim), tile, stored.dtype)
+    if not here.all():
+        result = np.where(here, result, place.beneath(tile))
+    after = to_float64(result)
+    part = sums.part(tile, after)
+    if not np.isfinite(part).all() and np.any(here & ~finite(result)):
+        raise NotRepresentableError(stored.dtype.name, grid(stored.dtype).largest)
+    place.write(tile.start, result.reshape(-1))
+    return part, compare(tile, stored, result, before, after)
 
 
 def _extreme(aim: Float64) -> NDArray[np.intc] | None:

@@ -1,5 +1,6 @@
 """Where a unit of vectors is read and written, and how its vectors are scaled."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from wproj.dtypes import Float64, Stored
 from wproj.numerics.norms import Norms
-from wproj.numerics.vectors import Read, Tile, Write
+from wproj.numerics.vectors import Each, Read, Tile, Write
 
 # Factors that float64 multiplies by without a second thought.
 _FACTORS = 2.0**-900, 2.0**900
@@ -19,14 +20,16 @@ Mask = NDArray[np.bool_]
 class Place:
     """Where a unit is read from and written to.
 
-    `read` gives the values before the step, `written` what has been stored so far. `everything`
-    says that tiles without a change have to be written, too; `fresh` that nothing has been yet.
+    `read` gives the values before the step, `written` what has been stored so far. `keep` stores
+    the entries from one position to another as they were. `fresh` says that nothing has been
+    stored yet; `each` is how tiles are worked on.
     """
 
     read: Read
     write: Write
     written: Read
-    everything: bool
+    keep: Callable[[int, int], None]
+    each: Each = map
     fresh: bool = True
 
     def beneath(self, tile: Tile) -> Stored:

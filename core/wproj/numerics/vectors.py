@@ -8,10 +8,10 @@ alone, and with it the order of summation: the result has the same bytes however
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,17 @@ TILE = 1 << 17
 Read = Callable[[int, int], NDArray[Any]]
 Write = Callable[[int, NDArray[Any]], None]
 Index = tuple[int | slice | EllipsisType, ...] | EllipsisType
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Each(Protocol):
+    """Applies a function to items and returns the results in order; maybe in several threads."""
+
+    def __call__(
+        self, function: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> Iterator[Result]:
+        """The results; `map` is one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +71,19 @@ class Unit:
     index: Index
 
     @property
+    def start(self) -> int:
+        """The first entry."""
+        return self.tiles[0].start
+
+    @property
+    def stop(self) -> int:
+        """One past the last entry."""
+        return self.tiles[-1].stop
+
+    @property
     def entries(self) -> int:
         """The number of entries of all its vectors."""
-        return self.tiles[-1].stop - self.tiles[0].start
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +163,19 @@ class Vectors:
         for index in outer:
             group = tuple(one for _, one in itertools.islice(tiles, per_unit))
             yield Unit(group, self.kept_shape[whole:], index or ...)
+
+    def over_units(
+        self, function: Callable[[Unit, Each], Result], each: Each = map
+    ) -> Iterator[Result]:
+        """What `function` returns for every unit, in order.
+
+        Threads share the units, or where a unit has many tiles, the tiles of one unit after the
+        other: then `function` is given `each` to do so.
+        """
+        first = next(self.units(), None)
+        if first is not None and len(first.tiles) > 1:
+            return (function(unit, each) for unit in self.units())
+        return each(lambda unit: function(unit, map), self.units())
 
     def _rows(self, depth: int, tile: int) -> int:
         return max(1, tile // math.prod(self.dims[depth + 1 :]))

@@ -1,0 +1,191 @@
+"""Plans put into effect: nowhere, into a file, into a folder, or into the members of one."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from wproj.constraints.base import Numerics
+from wproj.engine import Progress, running
+from wproj.errors import FileError, WriteError
+from wproj.formats.atomic import Draft, draft, file_stamp
+from wproj.formats.base import Checkpoint, Extent
+from wproj.formats.folders import draft_folder
+from wproj.formats.opening import open_checkpoint
+from wproj.journal import Journal, describe_run, find_draft
+from wproj.report import TensorReport
+from wproj.reporting import located, projected_report, skipped_report
+from wproj.resources import Resources
+from wproj.selection.assigning import Assignment, Skipped
+from wproj.selection.plan import Plan
+from wproj.tallying import Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done, and how; see `projecting.project`."""
+
+    plan: Plan
+    numerics: Numerics
+    resources: Resources
+    progress: Progress
+    verify: bool
+    durable: bool
+
+    @property
+    def written(self) -> dict[str, list[Extent]]:
+        """The members that will be written to, and the bytes in them that no copy needs."""
+        items = self.plan.items
+        return self.plan.checkpoint.extents(i.entry for i in items if isinstance(i, Assignment))
+
+
+def rehearse(work: Work) -> Iterator[TensorReport]:
+    """Reports what would change, and writes nothing."""
+    stored, resources = work.plan.checkpoint.stores(), work.resources
+    with stored as stores, running(resources, work.progress) as engine:
+        for item in work.plan.items:
+            yield _report(
+                work, item, lambda item: engine.rehearse(item, stores(item.entry), work.numerics)
+            )
+
+
+def write_file(
+    work: Work, target: Path, *, overwrite: bool, in_place: bool
+) -> Iterator[TensorReport]:
+    """Writes the result of a single file; in place only if anything changes."""
+    source, holes = work.plan.checkpoint.path, work.written.get("", [])
+    with draft(
+        source, target, overwrite=overwrite or in_place, holes=holes, durable=work.durable
+    ) as copy:
+        yield from _write_items(work, work.plan.items, copy)
+        _check_copy(work.plan.checkpoint, copy, target)
+        copy.keep = bool(copy.changed) or not in_place
+
+
+def replace_members(work: Work) -> Iterator[TensorReport]:
+    """Writes the result of several files in the place of those that change."""
+    checkpoint = work.plan.checkpoint
+    with draft_folder(
+        checkpoint.folder,
+        checkpoint.members,
+        checkpoint.folder,
+        in_place=True,
+        written=work.written,
+        durable=work.durable,
+    ) as copy:
+        for _, items in _by_member(work.plan):
+            yield from _write_items(work, items, copy)
+        _check_copy(checkpoint, copy, checkpoint.folder)
+        copy.keep = bool(copy.changed)
+
+
+def write_folder(work: Work, target: Path, *, resume: bool) -> Iterator[TensorReport]:
+    """Writes the result of several files to a new folder.
+
+    With `resume`, goes on with what an interrupted run has left, and leaves what this one has
+    finished if it is interrupted.
+
+    Raises:
+        TargetError: What was left is of other rules or of another source.
+    """
+    checkpoint = work.plan.checkpoint
+    stamps = {member: file_stamp(checkpoint.folder / member) for member in checkpoint.members}
+    rules = [*map(str, work.plan.items), str(work.numerics)]
+    run = describe_run(target, rules, stamps)
+    begun = find_draft(target, run) if resume else None
+    shards = begun[1] if begun else []
+    with draft_folder(
+        checkpoint.folder,
+        checkpoint.members,
+        target,
+        in_place=False,
+        written=work.written,
+        begun=(begun[0], [shard.member for shard in shards]) if begun else None,
+        durable=work.durable,
+    ) as copy:
+        journal = Journal(copy.path, run, shards)
+        copy.leave = resume
+        try:
+            for member, items in _by_member(work.plan):
+                yield from _write_member(work, member, items, copy, journal)
+            _check_copy(checkpoint, copy, target)
+            journal.remove()
+        finally:
+            journal.close()
+        copy.keep, copy.leave = True, False
+
+
+def _by_member(plan: Plan) -> list[tuple[str, list[Assignment | Skipped]]]:
+    """The items of each member, in the order of the plan; where they are apart, of no member."""
+    groups = [(f or "", list(i)) for f, i in groupby(plan.items, key=lambda i: i.entry.file)]
+    count = Counter(member for member, _ in groups)
+    return [(member if count[member] == 1 else "", items) for member, items in groups]
+
+
+def _write_member(
+    work: Work,
+    member: str,
+    items: list[Assignment | Skipped],
+    copy: Draft,
+    journal: Journal,
+) -> Iterator[TensorReport]:
+    """Writes the items of a member, unless another run has."""
+    if member in journal.done:
+        yield from journal.done[member].tensors
+        return
+    reports = []
+    for report in _write_items(work, items, copy):
+        reports.append(report)
+        yield report
+    if member in work.written and len(work.written) > 1:
+        journal.record(member, reports, durable=work.durable)
+
+
+def _write_items(
+    work: Work, items: Sequence[Assignment | Skipped], copy: Draft
+) -> Iterator[TensorReport]:
+    checkpoint = work.plan.checkpoint
+    with (
+        checkpoint.stores() as before,
+        checkpoint.stores(copy.path, writable=True) as after,
+        running(work.resources, work.progress) as engine,
+    ):
+
+        def project(item: Assignment) -> Measures:
+            entry = item.entry
+            blank = any(checkpoint.extents([entry]).values())
+            return engine.project(
+                item, before(entry), after(entry), work.numerics, blank=blank, verify=work.verify
+            )
+
+        for item in items:
+            report = _report(work, item, project)
+            if report.status == "changed":
+                copy.changed.update(checkpoint.extents([item.entry]))
+            yield report
+
+
+def _report(
+    work: Work, item: Assignment | Skipped, project: Callable[[Assignment], Measures]
+) -> TensorReport:
+    if isinstance(item, Skipped):
+        return skipped_report(item.entry, item.rule, item.reason)
+    with located(work.plan.checkpoint.path, item.entry):
+        measures = project(item)
+    return projected_report(item, measures)
+
+
+def _check_copy(checkpoint: Checkpoint, copy: Draft, target: Path) -> None:
+    """Opens the finished copy afresh: it has to hold the same tensors, if with other values.
+
+    Raises:
+        WriteError: It does not.
+    """
+    try:
+        again = open_checkpoint(checkpoint.within(copy.path))
+        found = [(e.path, e.shape, e.dtype, e.nbytes) for e in again.entries]
+    except FileError as error:
+        raise WriteError(str(target), f"the copy is damaged: {error}") from error
+    if found != [(e.path, e.shape, e.dtype, e.nbytes) for e in checkpoint.entries]:
+        raise WriteError(str(target), "the copy does not hold the tensors of the original")

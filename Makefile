@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INTEROP := .venv-interop
+BENCH := .venv-bench
+SCALE ?= 1
+ROUNDS ?= 5
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export KERAS_BACKEND := numpy
 
-.PHONY: demo test check lint unit slow real browser test-interop format clean
+.PHONY: demo test check lint unit slow real browser test-interop bench bench-quick format clean
 
 demo: $(VENV)/installed
 	@sh sample_weights/demo.sh $(BIN)/wproj
@@ -42,12 +45,23 @@ test-interop: $(INTEROP)/installed
 	  tests/constraints/test_saved_models.py tests/interop
 	KERAS_BACKEND=jax $(INTEROP)/bin/python -m pytest tests/constraints/test_saved_models.py tests/interop
 
+# Every figure of benchmarks/README.md against its opponent, on an idle machine with 20 GiB of free disk.
+# SCALE=16 divides the sizes: mostly starts are measured then, and nothing is written down.
+bench: $(BENCH)/installed
+	$(BENCH)/bin/python benchmarks/run.py --scale $(SCALE) --rounds $(ROUNDS) \
+	  $(if $(filter 1,$(SCALE)),--write benchmarks/README.md)
+	$(BENCH)/bin/python benchmarks/growth.py --scale $(SCALE) --rounds $(ROUNDS) \
+	  $(if $(filter 1,$(SCALE)),--write benchmarks)
+
+bench-quick:
+	$(MAKE) bench SCALE=16 ROUNDS=3
+
 format: $(VENV)/developing
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(INTEROP) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEROP) $(BENCH) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -67,4 +81,10 @@ $(INTEROP)/installed: pyproject.toml
 	$(PYTHON) -m venv $(INTEROP)
 	$(INTEROP)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(INTEROP)/bin/python -m pip install --quiet --editable . --group interop
+	touch $@
+
+$(BENCH)/installed: pyproject.toml
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BENCH)/bin/python -m pip install --quiet --editable . --group bench
 	touch $@

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -126,6 +127,11 @@ class _Watched:
 
     store: Store
     done: Callable[[int], None]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the values."""
+        return self.store.dtype
 
     def read(self, start: int, stop: int) -> Stored:
         """Entries `start` to `stop`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ def projected_report(item: Assignment, measures: Measures) -> TensorReport:
         **_assigned(item),
         status="changed" if measures.changed_entries else "unchanged",
         step=any(isinstance(s, RadialConstraint) and s.step for s in item.steps),
-        **asdict(measures),
+        **{field.name: getattr(measures, field.name) for field in fields(measures)},
     )
 
 

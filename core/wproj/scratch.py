@@ -34,11 +34,16 @@ class Scratch(AbstractContextManager["Scratch"]):
     @classmethod
     def like(cls, store: Store, shape: tuple[int, ...], in_memory: int) -> Self:
         """One for values like those of `store`, of a tensor of `shape`."""
-        return cls(int(np.prod(shape, dtype=object)), store.read(0, 1).dtype, in_memory)
+        return cls(int(np.prod(shape, dtype=object)), store.dtype, in_memory)
 
     def __exit__(self, *_error: object) -> None:
         if self._file is not None:
             self._file.close()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the values."""
+        return self.values.dtype
 
     def read(self, start: int, stop: int) -> Stored:
         """Entries `start` to `stop`: a view of them, to be read only."""
@@ -49,9 +54,6 @@ class Scratch(AbstractContextManager["Scratch"]):
     def write(self, start: int, values: Stored) -> None:
         """Stores `values` from entry `start` on."""
         self.values[start : start + len(values)] = values
-
-    def flush(self) -> None:
-        """Has nobody to hand anything to."""
 
 
 def _reserve(descriptor: int, nbytes: int) -> None:

@@ -48,7 +48,7 @@ class Target:
         def keep(start: int, stop: int) -> None:
             if self.blank:
                 self._take(source, start, stop)
-            self.done((stop - start) * source.read(0, 1).itemsize)
+            self.done((stop - start) * source.dtype.itemsize)
 
         return keep
 

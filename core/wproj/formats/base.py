@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -66,6 +66,10 @@ class TensorEntry:
 class Store(Protocol):
     """The values of one tensor, by flat position in C order, in native byte order."""
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of what is read and written."""
+
     def read(self, start: int, stop: int) -> Stored:
         """Entries `start` to `stop`."""
 
@@ -73,8 +77,7 @@ class Store(Protocol):
         """Stores `values` from entry `start` on."""
 
 
-@runtime_checkable
-class PackedStore(Protocol):
+class PackedStore(ABC):
     """The values of one tensor by boxes of its entries, each of which is unpacked as a whole.
 
     Several threads may read and write at once.
@@ -82,15 +85,19 @@ class PackedStore(Protocol):
 
     entry: TensorEntry
 
+    @abstractmethod
     def boxes(self) -> Iterator[tuple[slice, ...]]:
         """The boxes, which together are the tensor; an empty one for a scalar."""
 
+    @abstractmethod
     def read_box(self, box: tuple[slice, ...]) -> Stored:
         """The entries of a box, an array of its shape, in native byte order."""
 
+    @abstractmethod
     def write_box(self, box: tuple[slice, ...], values: Stored) -> None:
         """Stores the entries of a box."""
 
+    @abstractmethod
     def flush(self) -> None:
         """Hands what was stored to the operating system."""
 

@@ -147,6 +147,11 @@ class ExtentStore:
     extent: Extent
     stored: np.dtype[Any]
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype, in native byte order."""
+        return self.stored.newbyteorder("=")
+
     def read(self, start: int, stop: int) -> Stored:
         """Entries `start` to `stop`."""
         size = self.stored.itemsize
@@ -167,9 +172,6 @@ class ExtentStore:
         size, offset = self.stored.itemsize, self.extent.offset
         begin, end = offset + start * size, offset + stop * size
         copy_range(source.descriptor, self.descriptor, begin, end)
-
-    def flush(self) -> None:
-        """Has nothing left to hand on."""
 
 
 def _pread(descriptor: int, count: int, offset: int) -> bytes:

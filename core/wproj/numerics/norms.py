@@ -200,7 +200,7 @@ class Bounds:
         """How far outside each norm is; 0 inside and for NaN."""
         above = norms - (self.upper + self.slack)
         below = (self.lower - self.slack) - norms
-        return np.nan_to_num(np.maximum(np.maximum(above, below), 0.0), nan=0.0)
+        return np.fmax(np.fmax(above, below), 0.0)
 
 
 def exactly_summable(unit: Unit, read: Read, norms: Float64) -> NDArray[np.bool_]:

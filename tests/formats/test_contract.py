@@ -10,8 +10,8 @@ import pytest
 import wproj
 
 # Three tiles and more, of sizes that no tile divides.
-LARGE = (127, 61, 53)
-TILES = 3 * 131_072
+LARGE = (251, 61, 53)
+TILES = 3 * 262_144
 
 
 def weights(shape=(9, 7), dtype=np.float32, seed=1):

@@ -1,10 +1,8 @@
 """What a step did to a unit of vectors: norms before and after, and what differs, byte by byte."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wproj.dtypes import Float64, Stored
 from wproj.numerics.scaling import Mask
@@ -49,7 +47,10 @@ def unchanged(unit: Unit, norms: Float64) -> Change:
 def compare(
     tile: Tile, old: Stored, new: Stored, before: Float64, after: Float64
 ) -> TileChange | None:
-    """What differs in a tile, given as stored and in float64; None if nothing does."""
+    """What differs in a tile, given as stored and in float64; None if nothing does.
+
+    `before` is overwritten.
+    """
     bits = np.dtype(f"u{old.dtype.itemsize}")
     different = (old.view(bits) != new.view(bits)).reshape(tile.shape)
     entries = int(np.count_nonzero(different))
@@ -63,9 +64,10 @@ def compare(
     return TileChange(vectors, entries, _squares(different, before, after))
 
 
-def _squares(different: NDArray[np.bool_], before: Float64, after: Float64) -> float:
+def _squares(different: Mask, before: Float64, after: Float64) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
-        moved: NDArray[Any] = (after - before).reshape(different.shape)
-        total = float(np.square(moved).sum())
+        squares = np.subtract(after, before, out=before).reshape(different.shape)
+        np.square(squares, out=squares)
+        total = float(squares.sum())
         # What is the same on both sides need not have a difference: infinity, for example.
-        return total if np.isfinite(total) else float(np.square(moved[different]).sum())
+        return total if np.isfinite(total) else float(squares[different].sum())

@@ -51,11 +51,11 @@ class SquareSum:
         self._exponent = exponent
 
     def part(self, tile: Tile, values: Float64) -> Float64:
-        """The sums of the squares of a tile's values, an array of the tile's shape."""
+        """The sums of the squares of a tile's values, an array of the tile's shape, overwritten."""
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if self._exponent is not None:
                 values = np.ldexp(values, -self._exponent[tile.index])
-            return _sum(np.square(values), tile.axes)
+            return _sum(np.square(values, out=values), tile.axes)
 
     def add(self, tile: Tile, part: Float64) -> None:
         """Adds the part of a tile; the order of the tiles is that of the summation."""

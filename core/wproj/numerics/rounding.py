@@ -136,15 +136,17 @@ def _store_tile(
         return None
     stored = place.read(tile.start, tile.stop).reshape(tile.shape)
     before = to_float64(stored)
-    result = rounding(scaling.scale(before, tile, aim), tile, stored.dtype)
+    after = scaling.scale(before, tile, aim)
+    result = rounding(after, tile, stored.dtype)
     if not here.all():
         result = np.where(here, result, place.beneath(tile))
-    after = to_float64(result)
+    np.copyto(after, result, casting="unsafe")  # Into the same memory, which is in the cache.
+    change = compare(tile, stored, result, before, after)
     part = sums.part(tile, after)
     if not np.isfinite(part).all() and np.any(here & ~finite(result)):
         raise NotRepresentableError(stored.dtype.name, grid(stored.dtype).largest)
     place.write(tile.start, result.reshape(-1))
-    return part, compare(tile, stored, result, before, after)
+    return part, change
 
 
 def _extreme(aim: Float64) -> NDArray[np.intc] | None:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from wproj.errors import AxisError
 
-# 2**17 entries: half a mebibyte of float32, one of float64. Part of the numerics, not a setting.
-TILE = 1 << 17
+# 2**18 entries: one mebibyte of float32, two of float64. Part of the numerics, not a setting.
+TILE = 1 << 18
 
 Read = Callable[[int, int], NDArray[Any]]
 Write = Callable[[int, NDArray[Any]], None]

@@ -1,7 +1,7 @@
 """Tensors that HDF5 holds in chunks: each chunk is unpacked once, and packed once if it changed."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from wproj.dtypes import same_bytes
@@ -53,14 +53,18 @@ def pack(store: PackedStore, old: Store, new: Scratch, each: Each, *, verify: bo
     shape, size = store.entry.shape, new.values.size
     before, after = old.read(0, size).reshape(shape), new.values.reshape(shape)
 
-    def put(box: Box) -> None:
-        values = after[box]
-        if same_bytes(before[box], values):
-            return
-        store.write_box(box, values)
-        if verify and not same_bytes(store.read_box(box), values):
-            raise OSError(errno.EIO, "what was written reads back as something else")
+    def prepare(box: Box) -> Callable[[], None] | None:
+        return None if unchanged(box) else store.prepare_box(box, after[box])
 
-    for _ in each(put, store.boxes()):
-        pass
+    def is_stored(box: Box) -> bool:
+        return unchanged(box) or same_bytes(store.read_box(box), after[box])
+
+    def unchanged(box: Box) -> bool:
+        return same_bytes(before[box], after[box])
+
+    for put in each(prepare, store.boxes()):
+        if put is not None:
+            put()
     store.flush()
+    if verify and not all(each(is_stored, store.boxes())):
+        raise OSError(errno.EIO, "what was written reads back as something else")

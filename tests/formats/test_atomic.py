@@ -431,7 +431,7 @@ def test_a_copy_that_lost_a_tensor_never_becomes_the_target(source, tmp_path, mo
     target = tmp_path / "target"
     emptied = dataclasses.replace(wproj.open_checkpoint(source), entries=())
     reports = wproj.project(source, target, RULE)
-    monkeypatch.setattr("wproj.projecting.open_checkpoint", lambda _path: emptied)
+    monkeypatch.setattr("wproj.writing.open_checkpoint", lambda _path: emptied)
 
     with pytest.raises(WriteError, match="does not hold the tensors"):
         list(reports)

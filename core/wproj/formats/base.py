@@ -80,7 +80,7 @@ class Store(Protocol):
 class PackedStore(ABC):
     """The values of one tensor by boxes of its entries, each of which is unpacked as a whole.
 
-    Several threads may read and write at once.
+    Several threads may read and pack at once; one stores.
     """
 
     entry: TensorEntry
@@ -94,8 +94,8 @@ class PackedStore(ABC):
         """The entries of a box, an array of its shape, in native byte order."""
 
     @abstractmethod
-    def write_box(self, box: tuple[slice, ...], values: Stored) -> None:
-        """Stores the entries of a box."""
+    def prepare_box(self, box: tuple[slice, ...], values: Stored) -> Callable[[], None]:
+        """Packs the entries of a box; to call the result stores them, box by box in their order."""
 
     @abstractmethod
     def flush(self) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 
 from wproj.dtypes import Kind, extended, kind_of
 from wproj.errors import FileError
-from wproj.formats.base import Extent, Store, Stores, TensorEntry
-from wproj.formats.hdf5_store import FAULTS, DatasetStore, first_line, reserve
+from wproj.formats.base import Extent, PackedStore, Store, Stores, TensorEntry
+from wproj.formats.hdf5_store import FAULTS, DatasetStore, first_line, reserve, room_for
 from wproj.formats.keras_legacy import legacy_layout
 from wproj.formats.keras_names import MAX_CONFIG
 from wproj.formats.keras_weights import KerasWeights
@@ -44,16 +44,19 @@ class Hdf5Checkpoint(KerasWeights):
             descriptor = open_regular(path, os.O_RDWR if writable else os.O_RDONLY)
             stack.callback(os.close, descriptor)
             file: h5py.File | None = None
+            reserved: set[str] = set()
 
-            def store(entry: TensorEntry) -> Store:
+            def store(entry: TensorEntry) -> Store | PackedStore:
                 nonlocal file
                 if entry.extent is not None and entry.stored is not None:
                     return ExtentStore(descriptor, entry.extent, entry.stored)
                 if file is None:
                     file = stack.enter_context(_open(path, "r+" if writable else "r"))
-                if writable:
-                    reserve(descriptor, entry.nbytes)
-                return DatasetStore(file[entry.path], entry)
+                dataset = file[entry.path]
+                if writable and entry.path not in reserved:
+                    reserved.add(entry.path)
+                    reserve(descriptor, room_for(dataset))
+                return DatasetStore(dataset, entry)
 
             yield store
             if writable and file is not None:

@@ -1,91 +1,165 @@
-"""The values of HDF5 datasets that only HDF5 can fetch: compact, chunked, compressed."""
+"""The values of HDF5 datasets that do not lie in one piece: compact, chunked, compressed."""
 
 import errno
 import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from itertools import chain
+from threading import Lock
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 
 from wproj.dtypes import Stored
 from wproj.errors import TensorError
-from wproj.formats.base import TensorEntry
+from wproj.formats.base import PackedStore, TensorEntry
+from wproj.formats.hdf5_boxes import Box, extent, grid, several, whole, within
+from wproj.formats.hdf5_chunks import fetch, packing_of
 
 # What h5py raises on files that are damaged or that need a missing filter.
 FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
+# Chunks of more bytes are packed and unpacked one at a time, each of which takes three times that.
+_HUGE = 64 << 20
 
-@dataclass(frozen=True, slots=True)
-class DatasetStore:
-    """The values of a dataset that HDF5 has to fetch."""
 
-    dataset: h5py.Dataset
-    entry: TensorEntry
+class DatasetStore(PackedStore):
+    """The values of a dataset that does not lie in the file in one piece, from several threads.
 
-    def read(self, start: int, stop: int) -> Stored:
-        """Entries `start` to `stop`."""
-        stored = self.entry.stored
-        assert stored is not None  # noqa: S101 # entries without one are never opened
-        try:
-            parts = [
-                np.asarray(self.dataset[slab]).reshape(-1)
-                for slab in slabs(self.entry.shape, start, stop)
-            ]
-        except FAULTS as error:
-            raise TensorError(f"HDF5 cannot read it: {first_line(error)}") from error
-        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return values.view(stored).astype(stored.newbyteorder("="), copy=False)
+    Chunks that are packed with deflate, shuffle, both or nothing are fetched and stored as they
+    lie in the file, and packed and unpacked here: HDF5 would let one thread do so at a time. What
+    else there is, HDF5 fetches.
 
-    def write(self, start: int, values: Stored) -> None:
-        """Stores `values` from entry `start` on."""
-        values = values.astype(self.entry.stored, copy=False).view(self.dataset.dtype)
-        done = 0
-        for slab in slabs(self.entry.shape, start, start + len(values)):
-            shape = tuple(s.stop - s.start for s in slab)
-            part = values[done : done + math.prod(shape)]
-            self.dataset[slab] = part.reshape(shape)
-            done += part.size
+    Attributes:
+        entry: What the checkpoint says about it.
+        shape: Its shape.
+    """
+
+    def __init__(self, dataset: h5py.Dataset, entry: TensorEntry) -> None:
+        assert entry.stored is not None  # noqa: S101 # entries without one are never opened
+        self.entry = entry
+        self.shape = entry.shape
+        self._dataset = dataset
+        self._dtype = dataset.dtype
+        self._stored = entry.stored
+        self._packing = packing_of(dataset)
+        self._chunk = dataset.chunks or (1,) * len(entry.shape)
+        huge = self._packing is not None and self._packing.nbytes > _HUGE
+        self._turn: AbstractContextManager[object] = Lock() if huge else nullcontext()
+
+    def boxes(self) -> Iterator[Box]:
+        """Boxes that tile the dataset, in C order; of whole chunks, where it has chunks.
+
+        They have 2**17 entries at most, unless one chunk has more.
+        """
+        return grid(whole(self.shape), several(self._chunk, self.shape))
+
+    def read_box(self, box: Box) -> Stored:
+        """The values in a box that is one of `boxes`, or of whole chunks in one."""
+        with self._turn, _faults():
+            return self._native(self._gather(box))
+
+    def prepare_box(self, box: Box, values: Stored) -> Callable[[], None]:
+        """Packs the values of a box that is one of `boxes`; to call the result stores them.
+
+        Threads may pack while one stores what comes out of them. In the order of the boxes the file
+        hardly grows: HDF5 gives a chunk that became larger another place, and the place that it
+        left to a chunk that fits. In other orders the holes are too small.
+        """
+        with self._turn, _faults():
+            data = values.astype(self._stored).view(self._dtype)
+            packed = [self._pack(part, data[within(part, box)]) for part in self._parts(box)]
+        return partial(self._store, packed)
 
     def flush(self) -> None:
-        """Lets HDF5 compress and write what it holds.
+        """Lets HDF5 pack and write what it holds.
 
         Without it HDF5 would when the dataset is deleted, where Python drops any exception, Ctrl-C
         among them.
         """
-        if self.dataset.file.mode != "r":
-            self.dataset.flush()
+        self._dataset.flush()
+
+    def _native(self, values: Stored) -> Stored:
+        return values.view(self._stored).astype(self._stored.newbyteorder("="), copy=False)
+
+    def _parts(self, box: Box) -> Iterator[Box]:
+        """What to read or write at once: a chunk, or, where HDF5 does it, all of the box."""
+        return iter((box,)) if self._packing is None else grid(box, self._chunk)
+
+    def _gather(self, box: Box) -> Stored:
+        parts = self._parts(box)
+        part = next(parts)
+        if part == box:
+            return self._read(box)
+        values: Stored = np.empty(extent(box), self._dtype)
+        for each in chain((part,), parts):
+            values[within(each, box)] = self._read(each)
+        return values
+
+    def _read(self, part: Box) -> Stored:
+        packed = None if self._packing is None else fetch(self._dataset, self._packing, part)
+        if self._packing is None or packed is None:
+            return np.asarray(self._dataset[part])
+        return self._packing.unpack(*packed)[whole(extent(part))]
+
+    def _pack(self, part: Box, values: Stored) -> "_Packed":
+        """What is to be stored of a part.
+
+        The values of a chunk that is only partly inside the dataset go into the chunk as it is.
+        """
+        if self._packing is None:
+            return _Packed(part, values)
+        packed = fetch(self._dataset, self._packing, part)
+        raw, mask = packed or (b"", 0)
+        if values.shape != self._packing.shape:
+            if packed is None:
+                return _Packed(part, values)
+            chunk = self._packing.unpack(*packed).copy()
+            chunk[whole(values.shape)] = values
+            values = chunk
+        return _Packed(part, self._packing.pack(values, mask, len(raw)), mask)
+
+    def _store(self, packed: Sequence["_Packed"]) -> None:
+        for part, content, mask in packed:
+            if isinstance(content, memoryview):
+                start = tuple(side.start for side in part)
+                self._dataset.id.write_direct_chunk(start, content, mask)
+            else:
+                self._dataset[part] = content
 
 
-def slabs(shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[slice, ...]]:
-    """The boxes that together hold the entries `start` to `stop` of a C-ordered array, in order.
+class _Packed(NamedTuple):
+    """A chunk as the file has it, with its mask, or values that HDF5 packs."""
 
-    >>> list(slabs((4,), 1, 3))
-    [(slice(1, 3, None),)]
-    >>> len(list(slabs((3, 4), 2, 9)))
-    3
+    part: Box
+    content: memoryview | Stored
+    mask: int = 0
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Tells of what HDF5 cannot read as of any other tensor that cannot be read."""
+    try:
+        yield
+    except (*FAULTS, MemoryError) as error:
+        raise TensorError(f"HDF5 cannot read it: {first_line(error)}") from error
+
+
+def room_for(dataset: h5py.Dataset) -> int:
+    """The bytes that rewriting all chunks may take, all filters in vain.
+
+    Of chunks that are partly outside the dataset, that part is packed again as it is.
     """
-    if not shape:
-        yield ()
-    elif start < stop:
-        row = math.prod(shape[1:])
-        (first, before), (last, behind) = divmod(start, row), divmod(stop, row)
-        if first == last:
-            yield from _within(first, shape, before, behind)
-            return
-        if before:
-            yield from _within(first, shape, before, row)
-            first += 1
-        if first < last:
-            yield (slice(first, last), *(slice(0, n) for n in shape[1:]))
-        if behind:
-            yield from _within(last, shape, 0, behind)
-
-
-def _within(row: int, shape: Sequence[int], start: int, stop: int) -> Iterator[tuple[slice, ...]]:
-    for rest in slabs(shape[1:], start, stop):
-        yield (slice(row, row + 1), *rest)
+    size: int = dataset.id.get_type().get_size()
+    nbytes = size * int(dataset.size or 0)
+    if not dataset.chunks:
+        return nbytes
+    sides = zip(dataset.shape, dataset.chunks, strict=True)
+    padded: int = size * math.prod(-(-n // chunk) * chunk for n, chunk in sides)
+    return nbytes + min(padded - nbytes, int(dataset.id.get_storage_size()))
 
 
 def reserve(descriptor: int, nbytes: int) -> None:

@@ -1,5 +1,7 @@
 """Which norm to aim at, and which entries to round the other way, so that a vector is inside."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,6 +9,8 @@ from wproj.dtypes import Float64, Stored, grid, nearest, to_float64
 from wproj.numerics.norms import Bounds, margin
 
 U64 = 2.0**-53
+# From how many entries a vector is long, and how many mantissas are fewer than those of bfloat16.
+_LONG, _FEW = 1024, 128
 
 Mask = NDArray[np.bool_]
 
@@ -23,21 +27,32 @@ def bottom(bounds: Bounds) -> float:
 
 
 def first_aim(goal: Float64, bounds: Bounds) -> Float64:
-    """The norms to aim at: the goal itself on a sphere, else a little on the inside of it.
-
-    Rounding moves the norm of a long vector by about 0.7 * u / sqrt(length); four times that
-    makes repairs rare and costs less than 1.05 of the distance. A short vector affords less.
-    """
+    """The norms to aim at: the goal itself on a sphere, else a little on the inside of it."""
     if bounds.thin:
         return goal
     if bounds.wide:
         bias = margin(bounds.length) + 4 * U64
     else:
-        bias = min(3 / np.sqrt(bounds.length), 0.06) * bounds.grid.unit_roundoff
+        bias = _bias(bounds) * bounds.grid.unit_roundoff
     middle = bounds.lower / 2 + bounds.upper / 2
     with np.errstate(over="ignore"):
         inside = np.minimum(goal * (1 + bias), middle)
     return np.where(goal >= bounds.upper, np.maximum(goal * (1 - bias), middle), inside)
+
+
+def _bias(bounds: Bounds) -> float:
+    """How far inside to aim, in unit roundoffs: repairs are rare, and distances hardly larger.
+
+    Rounding moves the norm of a long vector by about 0.7 / sqrt(length) of these; four times that
+    costs less than 1.05 of the distance. With few mantissas, numbers that have the same one are
+    rounded alike, and the norm moves as if the vector were no longer than there are. A short
+    vector affords less, and the dtypes of 8 bits round too coarsely to gain by it.
+    """
+    bias = min(3 / math.sqrt(bounds.length), 0.06)
+    mantissas = 1 / (2 * bounds.grid.unit_roundoff)
+    if bounds.length < _LONG or mantissas < _FEW:
+        return bias
+    return max(bias, min(3 / math.sqrt(mantissas), 0.1))
 
 
 def at_the_bounds(high: Mask, bounds: Bounds) -> Float64:

@@ -200,7 +200,7 @@ class Bounds:
         """How far outside each norm is; 0 inside and for NaN."""
         above = norms - (self.upper + self.slack)
         below = (self.lower - self.slack) - norms
-        return np.fmax(np.fmax(above, below), 0.0)
+        return np.fmin(np.fmax(np.fmax(above, below), 0.0), np.finfo(np.float64).max)
 
 
 def exactly_summable(unit: Unit, read: Read, norms: Float64) -> NDArray[np.bool_]:

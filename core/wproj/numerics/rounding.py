@@ -140,7 +140,8 @@ def _store_tile(
     result = rounding(after, tile, stored.dtype)
     if not here.all():
         result = np.where(here, result, place.beneath(tile))
-    np.copyto(after, result, casting="unsafe")  # Into the same memory, which is in the cache.
+    with np.errstate(invalid="ignore"):
+        np.copyto(after, result, casting="unsafe")  # Into the same memory, which is in the cache.
     change = compare(tile, stored, result, before, after)
     part = sums.part(tile, after)
     if not np.isfinite(part).all() and np.any(here & ~finite(result)):

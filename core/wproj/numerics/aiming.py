@@ -63,12 +63,12 @@ def at_the_bounds(high: Mask, bounds: Bounds) -> Float64:
 def deeper(aim: Float64, after: Float64, missed: Mask, bounds: Bounds, attempt: int) -> Float64:
     """The next aim of the vectors that missed the bounds when they were stored.
 
-    It is deeper by what they missed and a step that doubles with each attempt.
+    It is deeper by what they missed and a step that grows fourfold with each attempt.
     """
     high = missed & (after > top(bounds))
     low = missed & ~high
     step = aim * bounds.grid.unit_roundoff / np.sqrt(bounds.length) + bounds.grid.tiny
-    step = np.ldexp(step, attempt - 2)
+    step = np.ldexp(step, 2 * attempt - 2)
     down = np.maximum(aim - np.maximum(after - top(bounds), 0) - step, 0.0)
     up = aim + np.maximum(bottom(bounds) - after, 0) + step
     return np.where(high, down, np.where(low, up, aim))

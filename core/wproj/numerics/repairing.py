@@ -13,22 +13,23 @@ from wproj.numerics.norms import Bounds, exactly_summable
 from wproj.numerics.scaling import Mask, Place, Scaling
 from wproj.numerics.vectors import Tile, Unit
 
-# Entries that are repaired at once, 16 MiB of float64, and how often that is done for a unit.
-_GATHERED, _BATCHES = 1 << 21, 16
+# Entries that are repaired at once, 4 MiB of float64, and how often that is done for a unit.
+_GATHERED, _BATCHES = 1 << 19, 8
 
 
 def repair(unit: Unit, place: Place, scaling: Scaling, todo: Mask, bounds: Bounds) -> Mask:
     """Rounds some entries of the vectors of `todo` the other way; returns what is still outside.
 
-    Batch by batch, each in memory. Vectors that are too long for that are left, and those that
-    remain after as many batches as are worth a pass over the unit.
+    Batch by batch, each in memory. All are left if they are too long for that, or need more batches,
+    each with its passes over the unit, than it takes to aim them deeper.
     """
-    number = np.cumsum(todo).reshape(unit.shape) - 1
     size = _GATHERED // bounds.length
-    left = todo.copy()
-    for batch in range(min(_BATCHES, -(-int(todo.sum()) // size)) if size else 0):
+    if not size or int(todo.sum()) > size * _BATCHES:
+        return todo
+    number = np.cumsum(todo).reshape(unit.shape) - 1
+    left = np.zeros_like(todo)
+    for batch in range(-(-int(todo.sum()) // size)):
         part = todo & (number // size == batch)
-        left &= ~part
         left |= _repair_batch(unit, place, scaling, part, bounds)
     return left
 

@@ -7,6 +7,7 @@ from wproj.constraints.base import Constraint
 from wproj.engine import Progress, ignore, running
 from wproj.formats.base import Layout
 from wproj.formats.opening import Source, open_checkpoint
+from wproj.formats.stamps import unchanged
 from wproj.report import TensorReport
 from wproj.reporting import audited_report, located, skipped_report
 from wproj.resources import DEFAULT, Resources
@@ -67,7 +68,11 @@ def measure(
 
     `progress` is told of a tensor, and how many bytes of it are done, from any thread.
     """
-    with plan.checkpoint.stores() as stores, running(resources, progress) as engine:
+    with (
+        unchanged(plan.checkpoint.stamps),
+        plan.checkpoint.stores() as stores,
+        running(resources, progress) as engine,
+    ):
         for item in plan.items:
             if isinstance(item, Skipped):
                 yield skipped_report(item.entry, None, item.reason)

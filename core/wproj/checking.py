@@ -10,6 +10,7 @@ from wproj.constraints.base import Constraint, RadialConstraint
 from wproj.dtypes import Float64, grid
 from wproj.engine import Progress, ignore, running
 from wproj.formats.base import TensorEntry
+from wproj.formats.stamps import unchanged
 from wproj.numerics.norms import Bounds
 from wproj.numerics.vectors import Vectors
 from wproj.report import TensorReport
@@ -46,7 +47,11 @@ def check(
         InputError: The file cannot be read.
     """
     policy = policy or CheckPolicy()
-    with plan.checkpoint.stores() as stores, running(resources, progress) as engine:
+    with (
+        unchanged(plan.checkpoint.stamps),
+        plan.checkpoint.stores() as stores,
+        running(resources, progress) as engine,
+    ):
         for item in plan.items:
             if isinstance(item, Skipped):
                 yield skipped_report(item.entry, item.rule, item.reason)

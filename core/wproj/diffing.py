@@ -12,6 +12,7 @@ from wproj.dtypes import Float64, projectable, to_float64
 from wproj.engine import Engine, Progress, ignore, running
 from wproj.errors import AxisError, RequestError
 from wproj.formats.base import Checkpoint, Layout, PackedStore, Store, TensorEntry
+from wproj.formats.stamps import unchanged
 from wproj.measures import Difference, NormSummary
 from wproj.numerics.norms import Norms, measure
 from wproj.numerics.vectors import TILE, Each, Unit, Vectors, normalize_axis
@@ -135,7 +136,12 @@ def _diff(
     resources: Resources,
     progress: Progress,
 ) -> Iterator[TensorReport]:
-    with a.stores() as before, b.stores() as after, running(resources, progress) as engine:
+    with (
+        unchanged({**a.stamps, **b.stamps}),
+        a.stores() as before,
+        b.stores() as after,
+        running(resources, progress) as engine,
+    ):
         for one, two in compared:
             if one is None or two is None:
                 yield compared_report(one, two, "removed" if two is None else "added")

@@ -1,24 +1,24 @@
 """What an interrupted run has finished: the shards of its draft, with digests and reports.
 
-A line of JSON for the run, then one for each finished shard, each on the disk before the next
-begins. The journal lies in the draft, so that it goes where the draft goes.
+A line of JSON for the run, then one for each finished shard, in a file beside the draft.
 """
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from wproj.errors import TargetError
-from wproj.formats.atomic import DRAFT, Stamp
+from wproj.errors import TargetError, WriteError
+from wproj.formats.atomic import DRAFT, reason
+from wproj.formats.stamps import Stamp
 from wproj.formats.syncing import sync
 from wproj.report import TensorReport
 
-_NAME = f"journal{DRAFT}"
+_NAME = f".journal{DRAFT}"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,62 +47,84 @@ def describe_run(target: Path, rules: Sequence[str], source: Mapping[str, Stamp]
 
 
 class Journal:
-    """The journal of a draft that is being written; nobody else can take it over meanwhile."""
+    """The journal of a draft; as long as it is open, nobody else can go on with the draft."""
 
-    def __init__(self, draft: Path, run: Run, done: Sequence[Shard] = ()) -> None:
-        self._draft = draft
-        self._path = draft / _NAME
-        fresh = not self._path.exists()
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        _lock(self._descriptor)
+    def __init__(self, draft: Path, run: Run, *, shards: Collection[str] = ()) -> None:
+        """Begins the journal of a draft, or goes on with it; only `shards` can be finished.
+
+        Raises:
+            OSError: It cannot be written, or another process has it open.
+        """
+        self.draft = draft
+        self._path = _journal_of(draft)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            _lock(self._descriptor)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+        found, finished = _read(self._path)
+        self.done = {s.member: s for s in finished if s.member in shards and _is_whole(draft, s)}
         self._pool = ThreadPoolExecutor(1)
         self._pending: list[Future[None]] = []
-        self.done = {shard.member: shard for shard in done}
-        if fresh:
-            self._append(run)
+        if found is None:
+            self._write(msgspec.json.encode(run))
+        else:
+            self._write(b"")  # Ends a line that was cut off.
 
     def record(self, member: str, tensors: list[TensorReport], *, durable: bool) -> None:
         """A member of the draft is finished; its digest is taken while the next one is written."""
         self._pending.append(self._pool.submit(self._record, member, tensors, durable))
 
-    def close(self) -> None:
-        """Lets others take the draft over."""
-        self._pool.shutdown()
-        os.close(self._descriptor)
+    def settle(self) -> None:
+        """Waits until everything is noted.
 
-    def remove(self) -> None:
-        """Ends the journal of a complete draft."""
+        Raises:
+            OSError: It cannot be.
+        """
         for future in self._pending:
             future.result()
-        self._path.unlink()
+
+    def close(self) -> None:
+        """Lets others go on with the draft; the journal of one that is gone goes, too."""
+        self._pool.shutdown()
+        if not self.draft.exists():
+            self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
 
     def _record(self, member: str, tensors: list[TensorReport], durable: bool) -> None:  # noqa: FBT001 # submitted
-        path = self._draft / member
+        path = self.draft / member
         if durable:
             sync(path)
-        self._append(Shard(member=member, sha256=_file_digest(path), tensors=tensors))
+        shard = Shard(member=member, sha256=_file_digest(path), tensors=tensors)
+        self._write(msgspec.json.encode(shard))
 
-    def _append(self, line: msgspec.Struct) -> None:
-        os.write(self._descriptor, msgspec.json.encode(line) + b"\n")
+    def _write(self, line: bytes) -> None:
+        data = line + b"\n"
+        while data:
+            data = data[os.write(self._descriptor, data) :]
         os.fsync(self._descriptor)
 
 
-def find_draft(target: Path, run: Run) -> tuple[Path, list[Shard]] | None:
-    """The draft of an interrupted run for `target`, and what of it is finished; None if none is.
+def resumed(target: Path, run: Run, shards: Collection[str]) -> Journal | None:
+    """The journal of the interrupted run for `target`, with what of `shards` is finished.
 
-    A shard that is not what the journal says counts as not finished.
+    A shard that is not what the journal says counts as not finished. None if there is no such run.
 
     Raises:
-        TargetError: The run was one of other rules or of another source, or still goes on.
+        TargetError: It was a run of other rules or of another source, or it still goes on.
     """
     other = None
-    for draft in sorted(target.parent.glob(f".*{DRAFT}")):
-        found, shards = _read(draft / _NAME)
-        if found is None or found.target != run.target:
+    for path in sorted(target.parent.glob(f".*{_NAME}")):
+        draft = path.with_name(path.name.removesuffix(_NAME) + DRAFT)
+        found, _ = _read(path)
+        if found is None or found.target != run.target or not draft.is_dir():
             continue
+        with _idle(draft, target):
+            journal = Journal(draft, run, shards=shards if found == run else ())
         if found == run:
-            _check_idle(draft, target)
-            return draft, [shard for shard in shards if _is_whole(draft, shard)]
+            return journal
+        journal.close()
         other = draft, "of other rules" if found.source == run.source else "of another source"
     if other is None:
         return None
@@ -111,28 +133,34 @@ def find_draft(target: Path, run: Run) -> tuple[Path, list[Shard]] | None:
     raise TargetError(str(target), problem, "remove that draft, or run without --resume")
 
 
+def _journal_of(draft: Path) -> Path:
+    return draft.with_name(draft.name.removesuffix(DRAFT) + _NAME)
+
+
 def _read(path: Path) -> tuple[Run | None, list[Shard]]:
-    """The lines of a journal; a last one that was cut off is left out."""
+    """The lines of a journal; without those that are damaged, or were cut off."""
     run: Run | None = None
     shards: list[Shard] = []
-    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        for line in path.read_bytes().split(b"\n")[:-1]:
-            if run is None:
-                run = msgspec.json.decode(line, type=Run)
-            else:
-                shards.append(msgspec.json.decode(line, type=Shard))
+    with suppress(OSError):
+        for line in path.read_bytes().split(b"\n"):
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                if run is None:
+                    run = msgspec.json.decode(line, type=Run)
+                else:
+                    shards.append(msgspec.json.decode(line, type=Shard))
     return run, shards
 
 
-def _check_idle(draft: Path, target: Path) -> None:
-    descriptor = os.open(draft / _NAME, os.O_WRONLY)
+@contextmanager
+def _idle(draft: Path, target: Path) -> Iterator[None]:
+    """Tells that another process has the journal open."""
     try:
-        _lock(descriptor)
-    except OSError as error:
+        yield
+    except BlockingIOError as error:
         problem = f"another process is writing {draft}"
         raise TargetError(str(target), problem, "wait until it has ended") from error
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        raise WriteError(str(target), f"its journal: {reason(error)}", str(draft)) from error
 
 
 def _lock(descriptor: int) -> None:

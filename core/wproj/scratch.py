@@ -1,8 +1,9 @@
 """Values of a tensor that are in no checkpoint: in memory while they are few, else in a file."""
 
+import errno
 import os
 import tempfile
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import numpy as np
@@ -58,8 +59,14 @@ class Scratch(AbstractContextManager["Scratch"]):
 
 def _reserve(descriptor: int, nbytes: int) -> None:
     """Makes sure of the room on disk: a mapped file that finds none ends the process."""
-    with suppress(AttributeError):  # Not every system has it.
+    try:
         os.posix_fallocate(descriptor, 0, nbytes)
+    except AttributeError:
+        pass  # Not every system has it.
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+    else:
         return
     zeros = bytes(1 << 20)
     for start in range(0, nbytes, len(zeros)):

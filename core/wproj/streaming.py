@@ -46,17 +46,15 @@ class Target:
         """What stores entries as they are in `source`."""
 
         def keep(start: int, stop: int) -> None:
-            if self.blank:
-                self._take(source, start, stop)
-            self.done((stop - start) * source.dtype.itemsize)
+            if not self.blank:
+                self.done((stop - start) * source.dtype.itemsize)
+            elif isinstance(self.store, ExtentStore) and isinstance(source, ExtentStore):
+                self.store.adopt(source, start, stop)
+                self.done((stop - start) * source.dtype.itemsize)
+            else:
+                self.write(start, source.read(start, stop))
 
         return keep
-
-    def _take(self, source: Store, start: int, stop: int) -> None:
-        if isinstance(self.store, ExtentStore) and isinstance(source, ExtentStore):
-            self.store.adopt(source, start, stop)
-        else:
-            self.store.write(start, source.read(start, stop))
 
 
 def project_tensor(

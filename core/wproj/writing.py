@@ -9,11 +9,12 @@ from pathlib import Path
 from wproj.constraints.base import Numerics
 from wproj.engine import Progress, running
 from wproj.errors import FileError, WriteError
-from wproj.formats.atomic import Draft, draft, file_stamp
-from wproj.formats.base import Checkpoint, Extent
+from wproj.formats.atomic import Draft, draft
+from wproj.formats.base import Extent
 from wproj.formats.folders import draft_folder
 from wproj.formats.opening import open_checkpoint
-from wproj.journal import Journal, describe_run, find_draft
+from wproj.formats.stamps import check_stamps, unchanged
+from wproj.journal import Journal, describe_run, resumed
 from wproj.report import TensorReport
 from wproj.reporting import located, projected_report, skipped_report
 from wproj.resources import Resources
@@ -42,8 +43,12 @@ class Work:
 
 def rehearse(work: Work) -> Iterator[TensorReport]:
     """Reports what would change, and writes nothing."""
-    stored, resources = work.plan.checkpoint.stores(), work.resources
-    with stored as stores, running(resources, work.progress) as engine:
+    checkpoint = work.plan.checkpoint
+    with (
+        unchanged(checkpoint.stamps),
+        checkpoint.stores() as stores,
+        running(work.resources, work.progress) as engine,
+    ):
         for item in work.plan.items:
             yield _report(
                 work, item, lambda item: engine.rehearse(item, stores(item.entry), work.numerics)
@@ -55,17 +60,19 @@ def write_file(
 ) -> Iterator[TensorReport]:
     """Writes the result of a single file; in place only if anything changes."""
     source, holes = work.plan.checkpoint.path, work.written.get("", [])
+    check_stamps(work.plan.checkpoint.stamps)
     with draft(
         source, target, overwrite=overwrite or in_place, holes=holes, durable=work.durable
     ) as copy:
         yield from _write_items(work, work.plan.items, copy)
-        _check_copy(work.plan.checkpoint, copy, target)
+        _check_copy(work, copy, target)
         copy.keep = bool(copy.changed) or not in_place
 
 
 def replace_members(work: Work) -> Iterator[TensorReport]:
     """Writes the result of several files in the place of those that change."""
     checkpoint = work.plan.checkpoint
+    check_stamps(checkpoint.stamps)
     with draft_folder(
         checkpoint.folder,
         checkpoint.members,
@@ -76,7 +83,7 @@ def replace_members(work: Work) -> Iterator[TensorReport]:
     ) as copy:
         for _, items in _by_member(work.plan):
             yield from _write_items(work, items, copy)
-        _check_copy(checkpoint, copy, checkpoint.folder)
+        _check_copy(work, copy, checkpoint.folder)
         copy.keep = bool(copy.changed)
 
 
@@ -89,31 +96,46 @@ def write_folder(work: Work, target: Path, *, resume: bool) -> Iterator[TensorRe
     Raises:
         TargetError: What was left is of other rules or of another source.
     """
-    checkpoint = work.plan.checkpoint
-    stamps = {member: file_stamp(checkpoint.folder / member) for member in checkpoint.members}
+    checkpoint, written = work.plan.checkpoint, work.written
+    stamps = {str(path): stamp for path, stamp in checkpoint.stamps.items()}
     rules = [*map(str, work.plan.items), str(work.numerics)]
     run = describe_run(target, rules, stamps)
-    begun = find_draft(target, run) if resume else None
-    shards = begun[1] if begun else []
-    with draft_folder(
-        checkpoint.folder,
-        checkpoint.members,
-        target,
-        in_place=False,
-        written=work.written,
-        begun=(begun[0], [shard.member for shard in shards]) if begun else None,
-        durable=work.durable,
-    ) as copy:
-        journal = Journal(copy.path, run, shards)
-        copy.leave = resume
-        try:
-            for member, items in _by_member(work.plan):
-                yield from _write_member(work, member, items, copy, journal)
-            _check_copy(checkpoint, copy, target)
-            journal.remove()
-        finally:
+    check_stamps(checkpoint.stamps)
+    journal = resumed(target, run, written) if resume else None
+    try:
+        with draft_folder(
+            checkpoint.folder,
+            checkpoint.members,
+            target,
+            in_place=False,
+            written=written,
+            begun=(journal.draft, journal.done) if journal else None,
+            durable=work.durable,
+        ) as copy:
+            copy.leave = resume
+            journal = journal or Journal(copy.path, run)
+            yield from _write_members(work, copy, journal)
+            _check_copy(work, copy, target)
+            journal.settle()
+            copy.keep = True
+    finally:
+        if journal is not None:
             journal.close()
-        copy.keep, copy.leave = True, False
+
+
+def _write_members(work: Work, copy: Draft, journal: Journal) -> Iterator[TensorReport]:
+    """Writes all members but those that another run has finished, and notes them."""
+    noted = work.written if len(work.written) > 1 else ()
+    for member, items in _by_member(work.plan):
+        if member in journal.done:
+            yield from journal.done[member].tensors
+            continue
+        reports = []
+        for report in _write_items(work, items, copy):
+            reports.append(report)
+            yield report
+        if member in noted:
+            journal.record(member, reports, durable=work.durable)
 
 
 def _by_member(plan: Plan) -> list[tuple[str, list[Assignment | Skipped]]]:
@@ -121,25 +143,6 @@ def _by_member(plan: Plan) -> list[tuple[str, list[Assignment | Skipped]]]:
     groups = [(f or "", list(i)) for f, i in groupby(plan.items, key=lambda i: i.entry.file)]
     count = Counter(member for member, _ in groups)
     return [(member if count[member] == 1 else "", items) for member, items in groups]
-
-
-def _write_member(
-    work: Work,
-    member: str,
-    items: list[Assignment | Skipped],
-    copy: Draft,
-    journal: Journal,
-) -> Iterator[TensorReport]:
-    """Writes the items of a member, unless another run has."""
-    if member in journal.done:
-        yield from journal.done[member].tensors
-        return
-    reports = []
-    for report in _write_items(work, items, copy):
-        reports.append(report)
-        yield report
-    if member in work.written and len(work.written) > 1:
-        journal.record(member, reports, durable=work.durable)
 
 
 def _write_items(
@@ -176,12 +179,15 @@ def _report(
     return projected_report(item, measures)
 
 
-def _check_copy(checkpoint: Checkpoint, copy: Draft, target: Path) -> None:
+def _check_copy(work: Work, copy: Draft, target: Path) -> None:
     """Opens the finished copy afresh: it has to hold the same tensors, if with other values.
 
     Raises:
         WriteError: It does not.
+        FileError: The original has changed in the meantime.
     """
+    checkpoint = work.plan.checkpoint
+    check_stamps(checkpoint.stamps)
     try:
         again = open_checkpoint(checkpoint.within(copy.path))
         found = [(e.path, e.shape, e.dtype, e.nbytes) for e in again.entries]

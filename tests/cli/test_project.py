@@ -421,3 +421,185 @@ def test_the_source_is_asked_for(folder):
 
     assert (run.returncode, run.stdout) == (2, "")
     assert "SRC" in run.stderr
+
+
+# What it may take, and how it is written
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--threads", "1", "--memory", "128MB"],
+        ["--threads", "999999999", "--memory", "0.5g"],
+        ["--memory", "300000000"],
+        ["--memory", "1GiB", "--no-sync"],
+        ["--no-verify"],
+        ["--no-sync", "--no-verify"],
+    ],
+    ids=" ".join,
+)
+def test_how_it_is_done_does_not_change_what_comes_out(project, folder, options):
+    """Neither the file nor the report."""
+    plain = project(*RULE, "-o", "out.safetensors", "-f", "json")
+    expected = (folder / "out.safetensors").read_bytes()
+    run = project(*RULE, "-o", "out.safetensors", "-f", "json", "--force", *options)
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == plain.stdout
+    assert (folder / "out.safetensors").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--threads", "0"], "error: at least one thread is needed, not 0"),
+        (["--threads", "-1"], "error: at least one thread is needed, not -1"),
+        (["--threads", "two"], "--threads"),
+        (["--threads", "1.5"], "--threads"),
+        (["--memory", "127MB"], "hint: the minimum is 128MB"),
+        (["--memory", "0"], "hint: the minimum is 128MB"),
+        (["--memory", "much"], "error: --memory takes a size like 256MB or 1GiB, not 'much'"),
+        (["--memory", "-1GB"], "not '-1GB'"),
+        (["--memory", "1TB"], "not '1TB'"),
+        (["--memory", ""], "not ''"),
+        (["--resume"], "error: --resume goes with a checkpoint of several files"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_it_cannot_take_is_exit_2(project, folder, source, options, message):
+    """Before anything is written."""
+    run = project(*RULE, "-o", "out.safetensors", *options)
+
+    assert (run.returncode, run.stdout) == (2, "")
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+    assert [path.name for path in folder.iterdir()] == ["m.safetensors"]
+    assert (folder / "m.safetensors").read_bytes() == source
+
+
+@pytest.mark.parametrize("verb", ["audit", "check", "diff"])
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--threads", "2", "--memory", "128MB"], 0),
+        (["--threads", "0"], 2),
+        (["--memory", "1MB"], 2),
+        (["--memory", "x"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.usefixtures("folder")
+def test_verbs_that_only_read_take_the_same_options(tmp_path, verb, options, code):
+    """And refuse the same."""
+    words = {
+        "audit": ["m.safetensors", "-m", "a.weight"],
+        "check": ["m.safetensors", "-r", "a.weight max_norm=9 axis=1"],
+        "diff": ["m.safetensors", "m.safetensors"],
+    }[verb]
+    command = [sys.executable, "-m", "wproj_cli", verb, *words, *options]
+    run = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+
+    assert run.returncode == code, run.stderr
+    assert ("error: " in run.stderr) is (code == 2)
+
+
+# Where a folder may not go
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder of two shards with two indexes of its tensors, in a folder of its own."""
+    model = tmp_path / "home/model"
+    (model / "sub").mkdir(parents=True)
+    mapped = {}
+    for number in range(2):
+        save_file({f"w{number}": KERNEL}, model / f"s{number}.safetensors")
+        mapped[f"w{number}"] = f"s{number}.safetensors"
+    for name in ("model.safetensors.index.json", "model.safetensors.index.fp16.json"):
+        (model / name).write_text(json.dumps({"metadata": {}, "weight_map": mapped}))
+    (tmp_path / "link").symlink_to(model, target_is_directory=True)
+    return model
+
+
+INDEXES = ["model.safetensors.index.json", "model.safetensors.index.fp16.json"]
+
+
+@pytest.mark.parametrize("given", [f"home/model/{INDEXES[0]}", f"link/{INDEXES[1]}"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "home",
+        "home/model",
+        "home/model/",
+        "home/model/out",
+        "home/model/sub/out",
+        "home/model/sub/../out",
+        "link",
+        "link/",
+        "link/out",
+        ".",
+        "..",
+    ],
+)
+def test_a_folder_never_goes_where_its_source_is(tmp_path, model, given, target):
+    """Above it, in it, or in its place; by any name. Nothing is begun."""
+    before = sorted(tmp_path.rglob("*"))
+    words = [given, "-r", "* max_norm=1 axis=1", "-o", target]
+    run = subprocess.run(
+        [sys.executable, "-m", "wproj_cli", "project", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == 2, run.stderr
+    assert any(
+        text in run.stderr for text in (": exists", ": is inside of the folder that is read")
+    )
+    assert "Traceback" not in run.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(path.name for path in model.iterdir()) == sorted(
+        [*INDEXES, "s0.safetensors", "s1.safetensors", "sub"]
+    )
+
+
+def test_shards_of_keras_never_go_where_their_source_is(tmp_path):
+    """The map of its shards has a name of its own kind."""
+    import h5py
+
+    model = tmp_path / "model"
+    model.mkdir()
+    with h5py.File(model / "m_00000.weights.h5", "w") as file:
+        file["layers/dense/vars/0"] = KERNEL
+    shards = {"/layers/dense/vars": "m_00000.weights.h5"}
+    (model / "m.weights.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
+    words = ["m.weights.json", "-r", "* max_norm=1 axis=1", "-o", "out"]
+    command = [sys.executable, "-m", "wproj_cli", "project", *words]
+    run = subprocess.run(
+        command, cwd=model, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+
+    assert run.returncode == 2, run.stderr
+    assert "out: is inside of the folder that is read" in run.stderr
+    assert sorted(path.name for path in model.iterdir()) == ["m.weights.json", "m_00000.weights.h5"]
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_a_folder_goes_beside_its_source(tmp_path, model, index):
+    """Also from within, and also if the names begin alike."""
+    words = [index, "-r", "* max_norm=1 axis=1", "-o", "../model-out"]
+    run = subprocess.run(
+        [sys.executable, "-m", "wproj_cli", "project", *words],
+        cwd=model,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "home/model-out" / index).exists()

@@ -384,7 +384,7 @@ def test_without_room_no_draft_is_begun(tmp_path, disk, free):
 
 
 CHANGES = {
-    "appended": lambda path: path.open("ab").write(b"x"),
+    "appended": lambda path: path.write_bytes(path.read_bytes() + b"x"),
     "cut": lambda path: os.truncate(path, 5),
     "touched": lambda path: os.utime(path, ns=(1, 1)),
     "replaced": lambda path: (

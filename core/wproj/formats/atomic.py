@@ -81,11 +81,10 @@ def draft(
     Raises:
         WriteError: The system refuses, or the disk has no room for it.
         TargetError: Without `overwrite`, the target has appeared in the meantime.
-        FileError: The source cannot be read, or has changed in the meantime.
+        FileError: The source cannot be read.
     """
     path = target.with_name(f".{secrets.token_hex(8)}{DRAFT}")
     try:
-        stamp = file_stamp(source)
         check_room(target.parent, [(source, holes)])
         mode = copy_file(source, path, holes)
         if target.exists():
@@ -93,7 +92,6 @@ def draft(
         result = Draft(path)
         with syncing([path] if durable else []):
             yield result
-        check_stamp(source, stamp)
         if result.keep:
             _replace(path, target, mode, overwrite=overwrite, durable=durable)
     except OSError as error:
@@ -103,33 +101,6 @@ def draft(
     finally:
         with suppress(OSError):
             path.unlink()
-
-
-Stamp = tuple[int, int, int]
-
-
-def file_stamp(path: Path) -> Stamp:
-    """What tells whether a file was written to, or replaced, since.
-
-    Raises:
-        FileError: It is gone.
-    """
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise FileError(str(path), f"cannot be read: {reason(error)}") from error
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def check_stamp(path: Path, stamp: Stamp) -> None:
-    """Makes sure that a file is as it was.
-
-    Raises:
-        FileError: It is not.
-    """
-    if file_stamp(path) != stamp:
-        problem = "was changed by another process while it was read"
-        raise FileError(str(path), problem, "run again when it is complete")
 
 
 def reason(error: OSError) -> str:

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from wproj.dtypes import Kind, Stored
+from wproj.formats.stamps import Stamp
 
 Layout = Literal["keras", "torch", "unknown"]
 NameSource = Literal["config", "attribute", "path"]
@@ -117,6 +118,7 @@ class Checkpoint(ABC):
         notes: What a reader should be warned of.
         config: The model's config, where the file has one.
         members: The files that make it up, relative to `folder`; none for a single file.
+        stamps: What tells whether its files were changed since it was opened, by their paths.
     """
 
     path: Path
@@ -126,6 +128,7 @@ class Checkpoint(ABC):
     notes: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
     members: tuple[str, ...] = ()
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -13,9 +13,7 @@ from wproj.formats.atomic import (
     DRAFT,
     Draft,
     check_room,
-    check_stamp,
     copy_file,
-    file_stamp,
     mode_under_umask,
     reason,
 )
@@ -121,29 +119,26 @@ def draft_folder(
     """A draft of the folder `target` that starts with copies of `members` of `source`.
 
     `written` are the members that will be written to, and the bytes in them that are not copied.
-    `begun` is the draft of another run, if this one goes on with it, and the members in it that
-    are finished. At the end, if `keep` is set, all of it is synced and gets its name in one step;
-    with `in_place`, each member of `changed` replaces the original instead, one after the other.
-    Otherwise the draft is removed, whatever happens in between, unless `leave` is set.
+    `begun` is the draft of an interrupted run that this one goes on with, and the members in it
+    that are finished. At the end, if `keep` is set, all of it is synced and gets its name in one
+    step; with `in_place`, each member of `changed` replaces the original instead, one after the
+    other. Otherwise the draft is removed, whatever happens in between, unless `leave` is set.
 
     Raises:
         WriteError: The system refuses, or the disk has no room for it.
         TargetError: The target has appeared in the meantime, or a member is a link.
-        FileError: A member cannot be read, or has changed in the meantime.
+        FileError: A member cannot be read.
     """
-    beside = (source if in_place else target.parent) / f".{secrets.token_hex(8)}{DRAFT}"
+    fresh = (source if in_place else target.parent) / f".{secrets.token_hex(8)}{DRAFT}"
+    beside, done = begun or (fresh, ())
     result = Draft(beside, leave=begun is not None)
     try:
-        stamps = {member: file_stamp(source / member) for member in members}
-        done = _take_over(begun, beside) if begun else ()
         linked = [member for member in members if in_place and member not in written]
         modes = _fill(source, beside, set(members) - set(linked), written, done)
         for member in linked:
             _link(source / member, beside / member)
         with syncing([beside / member for member in written] if durable else []):
             yield result
-        for member, stamp in stamps.items():
-            check_stamp(source / member, stamp)
         if result.keep:
             _finish(beside, modes, durable=durable)
             if in_place:
@@ -160,12 +155,6 @@ def draft_folder(
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def _take_over(begun: tuple[Path, Collection[str]], draft: Path) -> Collection[str]:
-    """Gives the draft of another run a name of our own; returns what is finished there."""
-    begun[0].rename(draft)
-    return begun[1]
-
-
 def _fill(
     source: Path,
     draft: Path,
@@ -176,7 +165,7 @@ def _fill(
     """Makes the draft, and copies members there that are not done; returns the modes of all."""
     holes = {member: written.get(member, ()) for member in sorted(members) if member not in done}
     check_room(draft.parent, [(source / member, at) for member, at in holes.items()])
-    draft.mkdir(exist_ok=bool(done))
+    draft.mkdir(exist_ok=True)
     modes = {member: mode_under_umask(source / member, draft / member) for member in done}
     for member, at in holes.items():
         (draft / member).parent.mkdir(parents=True, exist_ok=True)

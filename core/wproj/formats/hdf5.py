@@ -52,7 +52,10 @@ class Hdf5Checkpoint(KerasWeights):
                     return ExtentStore(descriptor, entry.extent, entry.stored)
                 if file is None:
                     file = stack.enter_context(_open(path, "r+" if writable else "r"))
-                dataset = file[entry.path]
+                try:
+                    dataset = file[entry.path]
+                except FAULTS as error:
+                    raise FileError(str(path), f"is damaged HDF5: {first_line(error)}") from error
                 if writable and entry.path not in reserved:
                     reserved.add(entry.path)
                     reserve(descriptor, room_for(dataset))

@@ -1,12 +1,14 @@
 """`open_checkpoint`: which format a file has, told from its content, never from its name."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from wproj.errors import FileError, listed
 from wproj.formats.base import Checkpoint
 from wproj.formats.folders import names_in
 from wproj.formats.positional import open_regular, read_at, read_regular
+from wproj.formats.stamps import stamp_of
 
 Source = str | os.PathLike[str] | Checkpoint
 
@@ -27,8 +29,14 @@ def open_checkpoint(
     Raises:
         FileError: It is missing, not a regular file, damaged, or of no format that wproj reads.
     """
-    checkpoint = _open(Path(path))
-    return checkpoint if config is None else _with_config(checkpoint, Path(config))
+    path = Path(path)
+    early = {path: stamp_of(path)} if path.is_file() else {}
+    checkpoint = _open(path)
+    if config is not None:
+        checkpoint = _with_config(checkpoint, Path(config))
+    members = [checkpoint.folder / member for member in checkpoint.members]
+    stamps = early | {member: stamp_of(member) for member in members}
+    return replace(checkpoint, stamps=stamps)
 
 
 def _open(path: Path) -> Checkpoint:

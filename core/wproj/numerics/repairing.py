@@ -20,8 +20,8 @@ _GATHERED, _BATCHES = 1 << 19, 8
 def repair(unit: Unit, place: Place, scaling: Scaling, todo: Mask, bounds: Bounds) -> Mask:
     """Rounds some entries of the vectors of `todo` the other way; returns what is still outside.
 
-    Batch by batch, each in memory. All are left if they are too long for that, or need more batches,
-    each with its passes over the unit, than it takes to aim them deeper.
+    Batch by batch, each in memory. All are left if they are too long for that, or need more
+    batches, each with its passes over the unit, than it takes to aim them deeper.
     """
     size = _GATHERED // bounds.length
     if not size or int(todo.sum()) > size * _BATCHES:

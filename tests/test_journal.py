@@ -1,5 +1,6 @@
 """What an interrupted run leaves, and what the next one makes of it."""
 
+import errno
 import hashlib
 import json
 import os
@@ -376,14 +377,14 @@ def test_other_rules_are_refused(begin, resume, drafts, tmp_path, other):
     """A folder of which each shard follows other rules is nothing that anybody asked for."""
     begin(2)
     (draft,) = drafts()
-    before = contents(draft)
+    before = contents(draft), state(journal_of(draft))
     hint = refused(
         "out: the interrupted run whose draft is .* of other rules", resume, **OTHERS[other]
     )
 
     assert "remove that draft" in hint
     assert drafts() == [draft]
-    assert contents(draft) == before
+    assert (contents(draft), state(journal_of(draft))) == before
     assert not (tmp_path / "out").exists()
 
 
@@ -550,21 +551,29 @@ def test_drafts_of_other_targets_are_left_alone(source, begin, resume, drafts, w
 
 
 def test_among_several_drafts_the_right_one_is_taken(begin, resume, drafts, whole, tmp_path):
-    """Of other rules, of nobody knows what, of a file."""
-    begin(2, "w* max_norm=3 axis=0", resume=True)
+    """Of other rules, of a file, and of nobody knows what."""
+    begin(2, "w* max_norm=3 axis=0")
     (other,) = drafts()
-    hidden = other.rename(tmp_path / "hidden")
+    (tmp_path / "hidden").mkdir()
+    for path in (other, journal_of(other)):
+        path.rename(tmp_path / "hidden" / path.name)
     begin(4)
     (right,) = drafts()
     before = state(right / SHARDS[3])
-    hidden.rename(other)
+    for path in (tmp_path / "hidden").iterdir():
+        path.rename(tmp_path / path.name)
     (tmp_path / ".0.wproj-tmp").write_bytes(b"of a file")
     (tmp_path / ".1.wproj-tmp").mkdir()
+    journal_of(tmp_path / ".1.wproj-tmp").mkdir()
+    journal_of(tmp_path / ".2.wproj-tmp").write_bytes(journal_of(other).read_bytes())
     reports = resume()
 
     assert (contents(tmp_path / "out"), reports) == whole()
     assert state(tmp_path / "out" / SHARDS[3]) == before
-    assert drafts() == sorted([tmp_path / ".0.wproj-tmp", tmp_path / ".1.wproj-tmp", other])
+    assert not right.exists()
+    assert not journal_of(right).exists()
+    assert other.is_dir()
+    assert (tmp_path / ".0.wproj-tmp").read_bytes() == b"of a file"
 
 
 def test_drafts_are_no_members_of_a_source(begin, source, whole, drafts):
@@ -572,8 +581,9 @@ def test_drafts_are_no_members_of_a_source(begin, source, whole, drafts):
     expected = whole()
     begin(2)
     (draft,) = drafts()
-    shutil.copy(draft.with_suffix(".journal.wproj-tmp"), source)
-    shutil.copy(draft.with_suffix(".journal.wproj-tmp"), source / "code")
+    shutil.copy(journal_of(draft), source)
+    shutil.copy(journal_of(draft), source / "code")
+    shutil.copytree(draft, source / "code" / draft.name)
     draft.rename(source / draft.name)
 
     assert whole() == expected
@@ -613,6 +623,23 @@ def test_a_journal_that_cannot_be_written_is_told(source, drafts, tmp_path, monk
 
     assert not (tmp_path / "out").exists()
     assert len(drafts()) == resumed
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS], ids=os.strerror)
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_file_system_without_locks_will_do(begin, source, tmp_path, monkeypatch, number, resumed):
+    """Some network drives have none; who asks for nothing but a folder has to get one."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    if resumed:
+        begin(2)
+    list(wproj.project(source, tmp_path / "out", RULE, resume=resumed))
+
+    assert sorted(contents(tmp_path / "out")) == sorted(contents(source))
 
 
 def test_a_finished_shard_is_on_the_disk_before_its_line(source, tmp_path, monkeypatch):

@@ -67,10 +67,10 @@ class Journal:
         self.done = {s.member: s for s in finished if s.member in shards and _is_whole(draft, s)}
         self._pool = ThreadPoolExecutor(1)
         self._pending: list[Future[None]] = []
+        self._end = b"\n"  # Of a line that was cut off.
         if found is None:
+            self._end = b""
             self._write(msgspec.json.encode(run))
-        else:
-            self._write(b"")  # Ends a line that was cut off.
 
     def record(self, member: str, tensors: list[TensorReport], *, durable: bool) -> None:
         """A member of the draft is finished; its digest is taken while the next one is written."""
@@ -100,7 +100,7 @@ class Journal:
         self._write(msgspec.json.encode(shard))
 
     def _write(self, line: bytes) -> None:
-        data = line + b"\n"
+        data, self._end = self._end + line + b"\n", b""
         while data:
             data = data[os.write(self._descriptor, data) :]
         os.fsync(self._descriptor)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from wproj.errors import FileError, WriteError
-from wproj.formats.atomic import check_room, check_stamp, copy_file, draft, file_stamp
+from wproj.formats.atomic import check_room, copy_file, draft
 from wproj.formats.base import Extent
 from wproj.formats.folders import draft_folder
 from wproj.formats.positional import ExtentStore, copy_range, shares_blocks
+from wproj.formats.stamps import check_stamps, stamp_of, unchanged
 
 BLOCK = 4096
 SIZE = 40 * BLOCK + 123
@@ -397,16 +398,17 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_stamp_tells_of_every_change(tmp_path, change):
-    """Of a replacement of the same size and time, too."""
-    path = tmp_path / "file"
-    path.write_bytes(b"content")
-    stamp = file_stamp(path)
-    check_stamp(path, stamp)
-    CHANGES[change](path)
+    """Of a replacement of the same size and time, too; among any number of files."""
+    paths = [tmp_path / "file", tmp_path / "other"]
+    for path in paths:
+        path.write_bytes(b"content")
+    stamps = {path: stamp_of(path) for path in paths}
+    check_stamps(stamps)
+    CHANGES[change](paths[1])
 
-    with pytest.raises(FileError, match="was changed by another process") as caught:
-        check_stamp(path, stamp)
-    assert str(path) in str(caught.value)
+    with pytest.raises(FileError, match="other: was changed by another process") as caught:
+        check_stamps(stamps)
+    assert "run again" in caught.value.hint
 
 
 @pytest.mark.parametrize("change", ["read", "renamed away and back", "mode", "linked"])
@@ -414,7 +416,7 @@ def test_a_stamp_does_not_tell_of_what_leaves_the_bytes_alone(tmp_path, change):
     """Who reads along, or links, or sets a mode, does not spoil the work."""
     path = tmp_path / "file"
     path.write_bytes(b"content")
-    stamp = file_stamp(path)
+    stamp = stamp_of(path)
     if change == "read":
         path.read_bytes()
     elif change == "mode":
@@ -424,10 +426,39 @@ def test_a_stamp_does_not_tell_of_what_leaves_the_bytes_alone(tmp_path, change):
     else:
         path.rename(tmp_path / "away").rename(path)
 
-    check_stamp(path, stamp)
+    check_stamps({path: stamp})
 
 
 def test_a_file_that_is_gone_has_no_stamp(tmp_path):
     """With the system's reason, and exit code 3."""
     with pytest.raises(FileError, match="file: cannot be read: No such file"):
-        file_stamp(tmp_path / "file")
+        stamp_of(tmp_path / "file")
+
+
+@pytest.mark.parametrize("moment", ["before", "meanwhile"])
+def test_work_on_files_that_change_is_an_error_at_both_ends(tmp_path, moment):
+    """When it begins, and when it has ended."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    stamps = {path: stamp_of(path)}
+    done = []
+
+    def work():
+        with unchanged(stamps):
+            done.append("begun")
+            os.utime(path, ns=(1, 1))
+
+    if moment == "before":
+        os.utime(path, ns=(2, 2))
+    with pytest.raises(FileError, match="was changed by another process"):
+        work()
+    assert done == ["begun"] * (moment == "meanwhile")
+
+
+def test_a_failure_on_the_way_is_told_first(tmp_path):
+    """What went wrong is more than that a file has changed, too."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    with pytest.raises(LookupError), unchanged({path: stamp_of(path)}):
+        path.unlink()
+        raise LookupError

@@ -155,16 +155,39 @@ def test_a_file_that_changes_after_the_last_tensor_is_an_error(tmp_path, assert_
     assert_only("source")
 
 
-@pytest.mark.parametrize("change", ["cut in half", "emptied", "replaced by something else"])
-def test_what_only_reads_does_not_take_zeros_for_weights(tmp_path, change):
-    """`audit` of a file that is cut in the middle is an error."""
+READERS = {
+    "audit": lambda path: wproj.audit(path),
+    "check": lambda path: wproj.check(wproj.plan(path, RULE)),
+    "diff": lambda path: wproj.diff(wproj.open_checkpoint(path), wproj.open_checkpoint(path)),
+    "rehearse": lambda path: wproj.project(path, None, RULE),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("verb", READERS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_only_reads_tells_of_a_change_too(tmp_path, form, verb, change):
+    """Zeros are not taken for weights, nor is half of one file and half of another a result."""
     source = tmp_path / "source"
-    write_safetensors(source, matrices())
-    reports = wproj.audit(source)
+    FORMS[form](source, matrices())
+    reports = READERS[verb](source)
     next(reports)
     CHANGES[change](source)
 
-    with pytest.raises(FileError, match=r"source: (w\d: the file became shorter|was changed)"):
+    with pytest.raises(InputError, match="source"):
+        list(reports)
+
+
+@pytest.mark.parametrize("verb", READERS)
+def test_what_only_reads_takes_a_folder_that_stays(tmp_path, verb):
+    """Its members are looked at when all has been read."""
+    source = write_folder(tmp_path / "source")
+    assert len(list(READERS[verb](source))) == 4
+    reports = READERS[verb](source)
+    next(reports)
+    os.utime(source / "config.json")
+
+    with pytest.raises(FileError, match="was changed by another process"):
         list(reports)
 
 

@@ -17,6 +17,8 @@ def stamp_of(path: Path) -> Stamp:
     """
     try:
         found = path.stat()
+    except FileNotFoundError as error:
+        raise FileError(str(path), "there is no such file") from error
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
         raise FileError(str(path), problem) from error

@@ -1,6 +1,5 @@
 """Values of a tensor that are in no checkpoint: in memory while they are few, else in a file."""
 
-import errno
 import os
 import tempfile
 from contextlib import AbstractContextManager
@@ -11,6 +10,7 @@ import numpy as np
 from wproj.dtypes import Stored
 from wproj.errors import WriteError
 from wproj.formats.base import Store
+from wproj.formats.positional import reserve
 
 
 class Scratch(AbstractContextManager["Scratch"]):
@@ -59,14 +59,7 @@ class Scratch(AbstractContextManager["Scratch"]):
 
 def _reserve(descriptor: int, nbytes: int) -> None:
     """Makes sure of the room on disk: a mapped file that finds none ends the process."""
-    try:
-        os.posix_fallocate(descriptor, 0, nbytes)
-    except AttributeError:
-        pass  # Not every system has it.
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-    else:
+    if reserve(descriptor, 0, nbytes):
         return
     zeros = bytes(1 << 20)
     for start in range(0, nbytes, len(zeros)):

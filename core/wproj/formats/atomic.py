@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wproj.errors import FileError, TargetError, WriteError
 from wproj.formats.base import Extent
-from wproj.formats.positional import copy_range, open_regular, shares_blocks
+from wproj.formats.positional import copy_range, open_regular, reserve, shares_blocks
 from wproj.formats.syncing import sync, syncing
 
 DRAFT = ".wproj-tmp"
@@ -125,6 +125,9 @@ def copy_file(source: Path, path: Path, holes: Sequence[Extent] = ()) -> int:
         writer = os.open(path, flags, wanted | stat.S_IRUSR | stat.S_IWUSR)
         try:
             os.ftruncate(writer, found.st_size)
+            if not _has_holes(found):
+                for hole in holes:
+                    reserve(writer, hole.offset, hole.nbytes)
             for start, stop in _between(holes, found.st_size):
                 copy_range(reader, writer, start, stop)
         except EOFError as error:
@@ -134,6 +137,11 @@ def copy_file(source: Path, path: Path, holes: Sequence[Extent] = ()) -> int:
     finally:
         os.close(reader)
     return mode_under_umask(source, path)
+
+
+def _has_holes(found: os.stat_result) -> bool:
+    """Whether a file takes less room than it has bytes; so should its copy."""
+    return getattr(found, "st_blocks", 0) * 512 < found.st_size
 
 
 def mode_under_umask(source: Path, copy: Path) -> int:

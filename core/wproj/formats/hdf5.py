@@ -18,7 +18,7 @@ import numpy as np
 from wproj.dtypes import Kind, extended, kind_of
 from wproj.errors import FileError
 from wproj.formats.base import Extent, PackedStore, Store, Stores, TensorEntry
-from wproj.formats.hdf5_store import FAULTS, DatasetStore, first_line, reserve, room_for
+from wproj.formats.hdf5_store import FAULTS, DatasetStore, first_line, make_room, room_for
 from wproj.formats.keras_legacy import legacy_layout
 from wproj.formats.keras_names import MAX_CONFIG
 from wproj.formats.keras_weights import KerasWeights
@@ -58,7 +58,7 @@ class Hdf5Checkpoint(KerasWeights):
                     raise FileError(str(path), f"is damaged HDF5: {first_line(error)}") from error
                 if writable and entry.path not in reserved:
                     reserved.add(entry.path)
-                    reserve(descriptor, room_for(dataset))
+                    make_room(descriptor, room_for(dataset))
                 return DatasetStore(dataset, entry)
 
             yield store

@@ -1,6 +1,5 @@
 """The values of HDF5 datasets that do not lie in one piece: compact, chunked, compressed."""
 
-import errno
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from wproj.errors import TensorError
 from wproj.formats.base import PackedStore, TensorEntry
 from wproj.formats.hdf5_boxes import Box, extent, grid, several, whole, within
 from wproj.formats.hdf5_chunks import fetch, packing_of
+from wproj.formats.positional import reserve
 
 # What h5py raises on files that are damaged or that need a missing filter.
 FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
@@ -162,19 +162,12 @@ def room_for(dataset: h5py.Dataset) -> int:
     return nbytes + min(padded - nbytes, int(dataset.id.get_storage_size()))
 
 
-def reserve(descriptor: int, nbytes: int) -> None:
+def make_room(descriptor: int, nbytes: int) -> None:
     """Makes room at the end of the file, as HDF5 does not survive a disk that fills up.
 
     Rewritten chunks may go there. What is not needed is cut off in the end.
     """
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        room = nbytes + nbytes // 64 + (1 << 16)
-        os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, room)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
+    reserve(descriptor, os.fstat(descriptor).st_size, nbytes + nbytes // 64 + (1 << 16))
 
 
 def first_line(error: BaseException) -> str:

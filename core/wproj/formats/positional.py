@@ -96,6 +96,27 @@ def copy_range(source: int, target: int, start: int, stop: int) -> None:
         start = last
 
 
+def reserve(descriptor: int, start: int, nbytes: int) -> bool:
+    """Has the file system set room aside for bytes of a file; False where it cannot.
+
+    Besides, what is written there later is written faster.
+
+    Raises:
+        OSError: There is no room.
+    """
+    if not nbytes:
+        return True
+    try:
+        os.posix_fallocate(descriptor, start, nbytes)
+    except AttributeError:  # Not every system has it.
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        return False
+    return True
+
+
 def shares_blocks(source: int, target: int) -> bool:
     """Whether the file system lets the empty file `target` share the blocks of `source`."""
     try:

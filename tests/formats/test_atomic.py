@@ -305,7 +305,7 @@ def test_a_source_that_becomes_shorter_is_an_error(source, tmp_path, leftovers):
     reports = wproj.project(source, tmp_path / "target", RULE)
     source.write_bytes(source.read_bytes()[:-8])
 
-    with pytest.raises(FileError, match="became shorter") as caught:
+    with pytest.raises(FileError, match="was changed by another process") as caught:
         list(reports)
     assert str(source) in str(caught.value)
     assert leftovers() == ["source"]

@@ -430,8 +430,8 @@ def test_a_stamp_does_not_tell_of_what_leaves_the_bytes_alone(tmp_path, change):
 
 
 def test_a_file_that_is_gone_has_no_stamp(tmp_path):
-    """With the system's reason, and exit code 3."""
-    with pytest.raises(FileError, match="file: cannot be read: No such file"):
+    """A sentence, and exit code 3."""
+    with pytest.raises(FileError, match="file: there is no such file"):
         stamp_of(tmp_path / "file")
 
 

@@ -68,9 +68,19 @@ def resume(source, tmp_path):
 
 @pytest.fixture
 def drafts(tmp_path):
-    """The drafts that there are."""
-    found = tmp_path.glob
-    return lambda: sorted(p for p in found(".*.wproj-tmp") if ".journal." not in p.name)
+    """The drafts that there are; to each belongs a journal, and to no other."""
+
+    def find():
+        found = sorted(p for p in tmp_path.glob(".*.wproj-tmp") if ".journal." not in p.name)
+        assert sorted(tmp_path.glob(".*.journal.wproj-tmp")) == list(map(journal_of, found))
+        return found
+
+    return find
+
+
+def journal_of(draft):
+    """The journal of a draft, beside it."""
+    return draft.with_suffix(".journal.wproj-tmp")
 
 
 @pytest.fixture
@@ -79,7 +89,7 @@ def journal(drafts):
 
     def find():
         (draft,) = drafts()
-        return draft.with_suffix(".journal.wproj-tmp")
+        return journal_of(draft)
 
     return find
 

@@ -459,6 +459,12 @@ def test_a_failure_on_the_way_is_told_first(tmp_path):
     """What went wrong is more than that a file has changed, too."""
     path = tmp_path / "file"
     path.write_bytes(b"content")
-    with pytest.raises(LookupError), unchanged({path: stamp_of(path)}):
-        path.unlink()
-        raise LookupError
+    stamps = {path: stamp_of(path)}
+
+    def work():
+        with unchanged(stamps):
+            path.unlink()
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        work()

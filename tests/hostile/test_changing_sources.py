@@ -156,14 +156,14 @@ def test_a_file_that_changes_after_the_last_tensor_is_an_error(tmp_path, assert_
 
 
 READERS = {
-    "audit": lambda path: wproj.audit(path),
+    "audit": wproj.audit,
     "check": lambda path: wproj.check(wproj.plan(path, RULE)),
     "diff": lambda path: wproj.diff(wproj.open_checkpoint(path), wproj.open_checkpoint(path)),
     "rehearse": lambda path: wproj.project(path, None, RULE),
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["safetensors", "packed"])
 @pytest.mark.parametrize("verb", READERS)
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_only_reads_tells_of_a_change_too(tmp_path, form, verb, change):

@@ -257,9 +257,7 @@ def test_an_interrupted_run_with_resume_leaves_what_is_finished(
 @pytest.mark.slow
 @pytest.mark.usefixtures("source")
 @pytest.mark.parametrize(("number", "code"), SIGNALS, ids=["Ctrl-C", "SIGTERM", "hang-up"])
-def test_an_interrupted_run_without_resume_leaves_nothing(
-    interrupt, drafts, tmp_path, number, code
-):
+def test_an_interrupted_run_without_resume_leaves_nothing(interrupt, tmp_path, number, code):
     """Neither a draft nor a target."""
     result = interrupt(number)
 

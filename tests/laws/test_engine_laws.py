@@ -380,7 +380,7 @@ def assert_true(report, before, after, axes, bounds):
     assert report.violations.after == ((last < low) | (last > high)).sum()
 
 
-@pytest.mark.parametrize("dtype", CODES)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_a_report_is_what_numpy_measures_in_both_files(tmp_path, geometry, dtype):
     """Although the engine never looks at the result again."""
@@ -450,7 +450,7 @@ def test_a_report_on_entries_is_true(tmp_path, form):
     assert report.norm_after.max == pytest.approx(np.linalg.norm(after.astype(float)), rel=1e-12)
 
 
-@pytest.mark.parametrize("dtype", CODES)
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 @pytest.mark.parametrize("geometry", ["leading", "trailing", "several", "all"])
 def test_audit_check_and_diff_agree_with_the_report(tmp_path, geometry, dtype):
     """To the last bit: they measure the result afresh."""

@@ -164,11 +164,19 @@ def _idle(draft: Path, target: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> None:
-    """Keeps others from taking the draft over, until the descriptor is closed."""
-    with suppress(ImportError):  # Windows has other locks.
+    """Keeps others from going on with the draft until the descriptor is closed, where it can.
+
+    Raises:
+        BlockingIOError: Another process has it.
+    """
+    try:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError):
+        pass  # Windows has other locks, and some network drives none.
 
 
 def _is_whole(draft: Path, shard: Shard) -> bool:

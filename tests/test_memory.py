@@ -113,7 +113,7 @@ def write_sparse(path, block, shapes):
     header, size = header_of(shapes)
     with path.open("wb") as file:
         file.write(header)
-        file.write(block[:64].tobytes())
+        file.write(np.full(block.shape[1], 3, np.float32).tobytes())
         file.truncate(len(header) + size)
 
 
@@ -136,14 +136,12 @@ def write_packed(path, block, shapes):
 
 CASES = {
     "32 tensors": (write_safetensors, MATRICES, "max_norm=2 axis=0"),
-    "32 tensors along the rows": (write_safetensors, MATRICES, "max_norm=2 axis=1"),
     "one tensor": (write_safetensors, {"w": (131072, 4096)}, "max_norm=2 axis=0"),
     "one tensor that repeats itself": (
         write_repeated,
         {"w": (65536, 4096)},
         "max_norm=2 axis=0",
     ),
-    "one vector": (write_safetensors, {"w": (131072, 4096)}, "max_norm=2 axis=all"),
     "two steps": (write_safetensors, {"w": (65536, 4096)}, "non_neg+max_norm=1 axis=0"),
     "contiguous HDF5": (write_hdf5, MATRICES, "max_norm=2 axis=1"),
     "packed HDF5": (write_packed, {"w": (32768, 4096)}, "max_norm=2 axis=0"),
@@ -165,7 +163,7 @@ def test_a_tensor_of_eight_gibibytes_is_projected_in_bounded_memory(block, room)
     folder = room(20 * GIBIBYTE)
     source, target = folder / "source", folder / "target"
     write_sparse(source, block, {"w": (524288, 4096)})
-    assert_bounded(source, target, "max_norm=0.1 axis=0", 1, "--no-sync")
+    assert_bounded(source, target, "max_norm=2 axis=0", 1, "--no-sync")
     assert target.stat().st_size > 8 * GIBIBYTE
 
 

@@ -155,5 +155,6 @@ def apply(
     if not plan.checkpoint.members:
         check_target(source, path, overwrite=overwrite, in_place=in_place)
         return write_file(work, path, overwrite=overwrite, in_place=in_place)
-    check_folder(source, path, in_place=in_place)
+    checkpoint = plan.checkpoint
+    check_folder(checkpoint.folder if checkpoint.owns_folder else None, path, in_place=in_place)
     return replace_members(work) if in_place else write_folder(work, path, resume=resume)

@@ -12,7 +12,7 @@ from wproj.errors import RequestError
 from wproj.numerics.vectors import Each, Item, Result
 
 # What Python, NumPy, HDF5 and repairs take, and what a thread takes for its tile in float64.
-_BASE, _THREAD = 96 << 20, 16 << 20
+_BASE, _THREAD = 96 << 20, 24 << 20
 MIN_MEMORY = 128_000_000
 
 

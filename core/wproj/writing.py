@@ -60,9 +60,15 @@ def write_file(
 ) -> Iterator[TensorReport]:
     """Writes the result of a single file; in place only if anything changes."""
     source, holes = work.plan.checkpoint.path, work.written.get("", [])
-    check_stamps(work.plan.checkpoint.stamps)
+    stamps = work.plan.checkpoint.stamps
+    check_stamps(stamps)
     with draft(
-        source, target, overwrite=overwrite or in_place, holes=holes, durable=work.durable
+        source,
+        target,
+        overwrite=overwrite or in_place,
+        holes=holes,
+        stamps=stamps,
+        durable=work.durable,
     ) as copy:
         yield from _write_items(work, work.plan.items, copy)
         _check_copy(work, copy, target)
@@ -79,6 +85,7 @@ def replace_members(work: Work) -> Iterator[TensorReport]:
         checkpoint.folder,
         in_place=True,
         written=work.written,
+        stamps=checkpoint.stamps,
         durable=work.durable,
     ) as copy:
         for _, items in _by_member(work.plan):
@@ -110,6 +117,7 @@ def write_folder(work: Work, target: Path, *, resume: bool) -> Iterator[TensorRe
             in_place=False,
             written=written,
             begun=(journal.draft, journal.done) if journal else None,
+            stamps=checkpoint.stamps,
             durable=work.durable,
         ) as copy:
             copy.leave = resume

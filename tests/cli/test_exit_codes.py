@@ -174,10 +174,10 @@ def test_the_exit_code_is_the_documented_one(folder, line, code):
 def test_a_defect_of_the_program_is_exit_3(folder, words):
     """Never 1, which would say that something was found; nor a traceback, but with `--debug`."""
     driver = (
-        "import sys, wproj.measuring, wproj.diffing\n"
+        "import sys\n"
         "def fail(*a, **k): raise ZeroDivisionError('mine')\n"
-        "import wproj.checking as c, wproj.diffing as d\n"
-        "c.measure_tensor = d.measure = fail\n"
+        "import wproj.engine as e, wproj.diffing as d\n"
+        "e.measure_tensor = d.measure = fail\n"
         "from wproj_cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

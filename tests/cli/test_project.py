@@ -567,27 +567,6 @@ def test_a_folder_never_goes_where_its_source_is(tmp_path, model, given, target)
     )
 
 
-def test_shards_of_keras_never_go_where_their_source_is(tmp_path):
-    """The map of its shards has a name of its own kind."""
-    import h5py
-
-    model = tmp_path / "model"
-    model.mkdir()
-    with h5py.File(model / "m_00000.weights.h5", "w") as file:
-        file["layers/dense/vars/0"] = KERNEL
-    shards = {"/layers/dense/vars": "m_00000.weights.h5"}
-    (model / "m.weights.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
-    words = ["m.weights.json", "-r", "* max_norm=1 axis=1", "-o", "out"]
-    command = [sys.executable, "-m", "wproj_cli", "project", *words]
-    run = subprocess.run(
-        command, cwd=model, capture_output=True, encoding="utf-8", timeout=60, check=False
-    )
-
-    assert run.returncode == 2, run.stderr
-    assert "out: is inside of the folder that is read" in run.stderr
-    assert sorted(path.name for path in model.iterdir()) == ["m.weights.json", "m_00000.weights.h5"]
-
-
 @pytest.mark.parametrize("index", INDEXES)
 def test_a_folder_goes_beside_its_source(tmp_path, model, index):
     """Also from within, and also if the names begin alike."""

@@ -155,6 +155,28 @@ def test_a_file_that_changes_after_the_last_tensor_is_an_error(tmp_path, assert_
     assert_only("source")
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_source_in_place_that_changes_while_the_disk_is_waited_for_is_an_error(
+    tmp_path, monkeypatch, kind
+):
+    """That may take minutes, and what another process writes then is not to be lost."""
+    source = tmp_path / "source"
+    if kind == "folder":
+        changing = write_folder(source) / "w1.safetensors"
+    else:
+        write_safetensors(source, matrices())
+        changing = source
+    room = "atomic" if kind == "file" else "folders"
+
+    def change(_path):
+        changing.write_bytes(b"written by somebody else")
+
+    monkeypatch.setattr(f"wproj.formats.{room}.sync", change)
+    with pytest.raises(FileError, match="was changed by another process"):
+        list(wproj.project(source, source, RULE, in_place=True))
+    assert changing.read_bytes() == b"written by somebody else"
+
+
 READERS = {
     "audit": wproj.audit,
     "check": lambda path: wproj.check(wproj.plan(path, RULE)),

@@ -434,6 +434,20 @@ def test_a_report_with_skipped_vectors_is_true(tmp_path, axis):
     assert after[lines].tobytes() == w[lines].tobytes()
 
 
+@pytest.mark.parametrize("numerics", ["exact", "keras"])
+def test_a_vector_that_changes_in_one_tile_alone_is_counted(tmp_path, numerics):
+    """In the first tile or in the last, beside others that change elsewhere."""
+    w = np.zeros((3 * TILE // 1000, 1000), np.float32)
+    w[:50, ::2], w[-50:, 1::2] = 5, 5
+    w[:, 7] = 0
+    source, target = write(tmp_path, w), tmp_path / "out"
+    rule = f"{NAME} max_norm=1 axis=0"
+    (report,) = wproj.project(source, target, rule, numerics=numerics, durable=False)
+
+    assert_true(report, w, read_safetensors(target, NAME), (0,), (0, 1))
+    assert report.changed_vectors == 999
+
+
 @pytest.mark.parametrize("form", ["safetensors", "packed"])
 def test_a_report_on_entries_is_true(tmp_path, form):
     """What has no axis counts entries, and has the norm of the whole."""
@@ -534,6 +548,29 @@ def test_only_vectors_that_are_outside_differ(tmp_path, mixed, form, threads):
         free[at.offset : at.offset + at.nbytes][allowed] = False
 
     assert not free.any()
+
+
+@pytest.mark.parametrize("spec", ["max_norm=1 axis=1", "non_neg"])
+def test_chunks_in_which_nothing_changes_keep_their_packed_bytes(tmp_path, spec):
+    """And their place in the file; the others are packed anew."""
+    w = np.abs(weights((ROWS, 1000), axis="1")) / 4
+    w[200, 700] = -9
+    source, target = tmp_path / "source", tmp_path / "out"
+    with h5py.File(source, "w") as file:
+        how = {"chunks": (70, 1000), "compression": 6, "shuffle": True}
+        file.create_dataset(NAME, data=w, **how)
+    list(wproj.project(source, target, f"{NAME} {spec}", durable=False))
+
+    def chunks(path):
+        with h5py.File(path) as file:
+            dataset = file[NAME].id
+            starts = [
+                dataset.get_chunk_info(i).chunk_offset for i in range(dataset.get_num_chunks())
+            ]
+            return {start: dataset.read_direct_chunk(start) for start in starts}
+
+    before, after = chunks(source), chunks(target)
+    assert [start for start in before if before[start] != after[start]] == [(140, 0)]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -6,14 +6,16 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from wproj.errors import FileError, TargetError, WriteError
 from wproj.formats.base import Extent
 from wproj.formats.positional import copy_range, open_regular, reserve, shares_blocks
+from wproj.formats.stamps import Stamp, check_stamps
 from wproj.formats.syncing import sync, syncing
 
 DRAFT = ".wproj-tmp"
@@ -70,13 +72,14 @@ def draft(
     *,
     overwrite: bool,
     holes: Sequence[Extent] = (),
+    stamps: Mapping[Path, Stamp] = MappingProxyType({}),
     durable: bool = True,
 ) -> Iterator[Draft]:
     """A draft of `target` that starts as a copy of `source`, but for the bytes of `holes`.
 
     At the end it is synced, if it is to be `durable`, and renamed onto the target if `keep` is set;
     it is removed otherwise, whatever happens in between. Its mode is the old target's, else the
-    source's under the umask.
+    source's under the umask. The files of `stamps` have to be unchanged until then.
 
     Raises:
         WriteError: The system refuses, or the disk has no room for it.
@@ -93,6 +96,9 @@ def draft(
         with syncing([path] if durable else []):
             yield result
         if result.keep:
+            if durable:
+                sync(path)
+            check_stamps(stamps)
             _replace(path, target, mode, overwrite=overwrite, durable=durable)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -180,8 +186,6 @@ def _between(holes: Sequence[Extent], size: int) -> Iterator[tuple[int, int]]:
 
 
 def _replace(path: Path, target: Path, mode: int, *, overwrite: bool, durable: bool) -> None:
-    if durable:
-        sync(path)
     path.chmod(mode)
     if overwrite or not _link(path, target):
         if not overwrite and target.exists():

@@ -135,6 +135,11 @@ class Checkpoint(ABC):
         """Where the members are."""
         return self.path if self.path.is_dir() else self.path.parent
 
+    @property
+    def owns_folder(self) -> bool:
+        """Whether all that is in `folder` belongs to it."""
+        return self.path.is_dir()
+
     def within(self, copy: Path) -> Path:
         """What a copy is opened by: a file at `copy`, or a folder there that has the members."""
         return copy

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from wproj.errors import FileError, TargetError, WriteError
 from wproj.formats.atomic import (
@@ -18,6 +19,7 @@ from wproj.formats.atomic import (
     reason,
 )
 from wproj.formats.base import Extent
+from wproj.formats.stamps import Stamp, check_stamps
 from wproj.formats.syncing import sync, syncing
 
 _NO_LINKS = "copy the folder with 'cp -rL' first"
@@ -84,8 +86,10 @@ def _refuse(error: OSError) -> None:
     raise FileError(str(error.filename), f"cannot be read: {reason(error)}") from error
 
 
-def check_folder(source: Path, target: Path, *, in_place: bool) -> None:
+def check_folder(whole: Path | None, target: Path, *, in_place: bool) -> None:
     """Refuses what wproj does not write a folder to, before any work is done.
+
+    `whole` is the folder all of which is read, if one is.
 
     Raises:
         TargetError: There is something already, or it lies in the folder that is read.
@@ -100,8 +104,7 @@ def check_folder(source: Path, target: Path, *, in_place: bool) -> None:
         raise TargetError(str(target), problem, f"for example -o {target.with_suffix('')}")
     if not target.parent.is_dir():
         raise WriteError(str(target), f"there is no directory {target.parent}")
-    whole = source.parent if source.name.endswith(".index.json") else source
-    if whole.is_dir() and target.parent.resolve().is_relative_to(whole.resolve()):
+    if whole is not None and target.parent.resolve().is_relative_to(whole.resolve()):
         raise TargetError(str(target), "is inside of the folder that is read")
 
 
@@ -114,6 +117,7 @@ def draft_folder(
     in_place: bool,
     written: Mapping[str, Sequence[Extent]],
     begun: tuple[Path, Collection[str]] | None = None,
+    stamps: Mapping[Path, Stamp] = MappingProxyType({}),
     durable: bool = True,
 ) -> Iterator[Draft]:
     """A draft of the folder `target` that starts with copies of `members` of `source`.
@@ -122,7 +126,8 @@ def draft_folder(
     `begun` is the draft of an interrupted run that this one goes on with, and the members in it
     that are finished. At the end, if `keep` is set, all of it is synced and gets its name in one
     step; with `in_place`, each member of `changed` replaces the original instead, one after the
-    other. Otherwise the draft is removed, whatever happens in between, unless `leave` is set.
+    other. The files of `stamps` have to be unchanged until then. Otherwise the draft is removed,
+    whatever happens in between, unless `leave` is set.
 
     Raises:
         WriteError: The system refuses, or the disk has no room for it.
@@ -141,6 +146,7 @@ def draft_folder(
             yield result
         if result.keep:
             _finish(beside, modes, durable=durable)
+            check_stamps(stamps)
             if in_place:
                 _replace_members(beside, sorted(result.changed), source, durable=durable)
             else:

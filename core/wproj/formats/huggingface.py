@@ -34,6 +34,11 @@ class SafetensorsFolder(Checkpoint):
 
     shards: Shards
 
+    @property
+    def owns_folder(self) -> bool:
+        """All files of the folder are members, also when it is opened by its index."""
+        return True
+
     def within(self, copy: Path) -> Path:
         """The folder, or the index in it, whichever the checkpoint is opened by."""
         return copy if self.path.is_dir() else copy / self.path.name

@@ -81,9 +81,7 @@ def _look(
 
 def _compare(tile: Tile, before: Read, after: Read) -> TileChange | None:
     old, new = before(tile.start, tile.stop), after(tile.start, tile.stop)
-    return (
-        None if same_bytes(old, new) else compare(tile, old, new, to_float64(old), to_float64(new))
-    )
+    return None if same_bytes(old, new) else compare(tile, old, new)
 
 
 def _side(unit: Unit, read: Read, steps: Sequence[Constraint], each: Each) -> UnitSide:

@@ -261,11 +261,12 @@ class RadialConstraint(ArrayConstraint):
     def _store_unit(
         self, unit: Unit, vectors: Vectors, place: Place, numerics: Numerics
     ) -> Change | Unit:
+        whole, place = place, place.reading_once(unit)
         norms = measure(unit, place.read, place.each)
         if numerics.nonfinite == "error" and not norms.finite.all():
-            check_finite(place, vectors.shape, numerics)
+            check_finite(whole, vectors.shape, numerics)
         value = norms.value
-        bounds = self.limits(vectors, place.read(0, 1).dtype)
+        bounds = self.limits(vectors, place.read(unit.start, unit.start + 1).dtype)
         goal = np.where(norms.finite, self.target(value), 0.0)
         if numerics.mode == "keras":
             return rescale(unit, place, Scaling(norms, norms.finite, numerics.epsilon), goal)

@@ -1,5 +1,6 @@
 """Norms of vectors, in blocks, in float64; and the bounds that they are held against."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,10 @@ from wproj.numerics.vectors import Each, Read, Tile, Unit
 _U64 = 2.0**-53
 # A sum of squares below this may have lost squares to underflow that matter.
 _SMALLEST_SOUND_SUM = 2.0**-960
+# NumPy squares floats of so many bytes while it converts them.
+_FUSED = 4
+# So many rows are added one by one, if they have so many entries.
+_RUN, _WIDE = 64, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +55,15 @@ class SquareSum:
         self._lost = np.zeros(unit.shape)
         self._exponent = exponent
 
-    def part(self, tile: Tile, values: Float64) -> Float64:
-        """The sums of the squares of a tile's values, an array of the tile's shape, overwritten."""
+    def part(self, tile: Tile, stored: Stored, room: Float64 | None = None) -> Float64:
+        """The sums of the squares of a tile's values as stored; computed in `room`, if given."""
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            values = stored.reshape(tile.shape)
             if self._exponent is not None:
-                values = np.ldexp(values, -self._exponent[tile.index])
-            return _sum(np.square(values, out=values), tile.axes)
+                values = np.ldexp(to_float64(values), -self._exponent[tile.index])
+            elif values.dtype.itemsize < _FUSED:
+                values = room = to_float64(values)
+            return _sum(np.square(values, out=room, dtype=np.float64), tile.axes)
 
     def add(self, tile: Tile, part: Float64) -> None:
         """Adds the part of a tile; the order of the tiles is that of the summation."""
@@ -94,14 +102,14 @@ def measure(unit: Unit, read: Read, each: Each = map) -> Norms:
 
 def _measure_scaled(unit: Unit, read: Read, each: Each) -> Norms:
     """The same with a power-of-two scale for each vector, which is exact: no square is lost."""
-    exponent = np.frexp(_largest(unit, read))[1]
+    with np.errstate(invalid="ignore"):
+        exponent = np.frexp(_largest(unit, read))[1]
     return _summed(SquareSum(unit, exponent), unit, read, each).norms()
 
 
 def _summed(sums: SquareSum, unit: Unit, read: Read, each: Each) -> SquareSum:
     def part(tile: Tile) -> Float64:
-        stored = read(tile.start, tile.stop)
-        return sums.part(tile, to_float64(stored).reshape(tile.shape))
+        return sums.part(tile, read(tile.start, tile.stop))
 
     for tile, found in zip(unit.tiles, each(part, unit.tiles), strict=True):
         sums.add(tile, found)
@@ -132,12 +140,16 @@ def _sum(squares: Float64, axes: tuple[int, ...]) -> Float64:
 
 
 def _fold(values: Float64, axis: int) -> Float64:
-    values = np.moveaxis(values, axis, 0)
-    while len(values) > 1:
-        half = len(values) // 2
-        values[:half] += values[len(values) - half :]
-        values = values[: len(values) - half]
-    return np.moveaxis(values, 0, axis)
+    """The same for one axis: by halves, and the last few rows one by one where they are long."""
+    few = _RUN if math.prod(values.shape[axis + 1 :]) >= _WIDE else 1
+    if values.shape[axis] > few:
+        rows = np.moveaxis(values, axis, 0)
+        while len(rows) > few:
+            half = len(rows) // 2
+            rows[:half] += rows[len(rows) - half :]
+            rows = rows[: len(rows) - half]
+        values = np.moveaxis(rows, 0, axis)
+    return np.add.reduce(values, axis=axis, keepdims=True)
 
 
 def margin(length: int) -> float:

@@ -54,11 +54,11 @@ def _gather(
     number = np.cumsum(todo).reshape(unit.shape) - 1
     rows = np.empty((int(todo.sum()), unit.entries // todo.size))
     done = np.zeros(len(rows), np.intp)
-    dtype = np.dtype(np.float64)
+    dtype, scale = np.dtype(np.float64), scaling.to(aim)
     for tile, where in _columns(unit, todo):
         stored = place.read(tile.start, tile.stop)
         dtype = stored.dtype
-        values = scaling.scale(to_float64(stored).reshape(tile.shape), tile, aim)
+        values = scale(to_float64(stored).reshape(tile.shape), tile)
         numbers = number[tile.index].reshape(-1)[where]
         begin = int(done[numbers[0]])  # The vectors of a tile have come equally far.
         part = _as_rows(values, tile)[where]

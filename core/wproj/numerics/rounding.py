@@ -26,13 +26,20 @@ from wproj.dtypes import (
 )
 from wproj.errors import NotRepresentableError
 from wproj.numerics.aiming import at_the_bounds, deeper, first_aim
-from wproj.numerics.changes import Change, TileChange, compare
+from wproj.numerics.changes import (
+    Change,
+    TileChange,
+    compare,
+    distance_by_norms,
+    told_by_norms,
+)
 from wproj.numerics.norms import Bounds, SquareSum
 from wproj.numerics.repairing import misses, repair
 from wproj.numerics.scaling import Mask, Place, Scaling
 from wproj.numerics.vectors import Tile, Unit
 
 _ATTEMPTS = 10
+Scale = Callable[[Float64, Tile], Float64]
 Round = Callable[[Float64, Tile, np.dtype[Any]], Stored]
 
 
@@ -101,10 +108,15 @@ def _store(
 ) -> Change:
     """Stores the tiles that hold a vector of `todo`; returns what became of those vectors."""
     sums = SquareSum(unit, _extreme(aim))
+    before = np.where(scaling.norms.finite, scaling.norms.value, np.nan)
+    numbers = grid(place.read(unit.start, unit.start + 1).dtype)
+    told = told_by_norms(before, aim, unit.entries // todo.size, numbers)
+    measuring = bool(np.any(todo & ~told))
+    scale = scaling.to(aim)
     changed, entries, squares = np.zeros(unit.shape, np.bool_), 0, 0.0
 
     def store(tile: Tile) -> tuple[Float64, TileChange | None] | None:
-        return _store_tile(tile, place, scaling, aim, todo, rounding, sums)
+        return _store_tile(tile, place, scale, todo, rounding, sums, measuring=measuring)
 
     for tile, found in zip(unit.tiles, place.each(store, unit.tiles), strict=True):
         if found is None:
@@ -114,19 +126,21 @@ def _store(
         if change is not None:
             changed[tile.index] |= change.vectors
             entries, squares = entries + change.entries, squares + change.squares
-    before = np.where(scaling.norms.finite, scaling.norms.value, np.nan)
     after = np.where(todo, sums.norms().value, before)
+    if not measuring:
+        squares = distance_by_norms(before, after, todo)
     return Change(unit, before, after, changed, entries, squares)
 
 
 def _store_tile(
     tile: Tile,
     place: Place,
-    scaling: Scaling,
-    aim: Float64,
+    scale: Scale,
     todo: Mask,
     rounding: Round,
     sums: SquareSum,
+    *,
+    measuring: bool,
 ) -> tuple[Float64, TileChange | None] | None:
     """Stores a tile if it holds a vector of `todo`; the sums of its squares, and what changed."""
     here = todo[tile.index]
@@ -135,19 +149,15 @@ def _store_tile(
             place.keep(tile.start, tile.stop)
         return None
     stored = place.read(tile.start, tile.stop).reshape(tile.shape)
-    before = to_float64(stored)
-    after = scaling.scale(before, tile, aim)
-    result = rounding(after, tile, stored.dtype)
+    values = scale(to_float64(stored), tile)
+    result = rounding(values, tile, stored.dtype)
     if not here.all():
         result = np.where(here, result, place.beneath(tile))
-    with np.errstate(invalid="ignore"):
-        np.copyto(after, result, casting="unsafe")  # Into the same memory, which is in the cache.
-    change = compare(tile, stored, result, before, after)
-    part = sums.part(tile, after)
+    part = sums.part(tile, result, room=values)
     if not np.isfinite(part).all() and np.any(here & ~finite(result)):
         raise NotRepresentableError(stored.dtype.name, grid(stored.dtype).largest)
     place.write(tile.start, result.reshape(-1))
-    return part, change
+    return part, compare(tile, stored, result, measuring=measuring)
 
 
 def _extreme(aim: Float64) -> NDArray[np.intc] | None:

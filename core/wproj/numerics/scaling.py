@@ -1,17 +1,19 @@
 """Where a unit of vectors is read and written, and how its vectors are scaled."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wproj.dtypes import Float64, Stored
 from wproj.numerics.norms import Norms
-from wproj.numerics.vectors import Each, Read, Tile, Write
+from wproj.numerics.vectors import Each, Read, Tile, Unit, Write
 
 # Factors that float64 multiplies by without a second thought.
 _FACTORS = 2.0**-900, 2.0**900
+# NumPy copies factors that go with rows of less than half a buffer, and takes twice the time.
+_BUFFER = 1024
 
 Mask = NDArray[np.bool_]
 
@@ -32,6 +34,13 @@ class Place:
     each: Each = map
     fresh: bool = True
 
+    def reading_once(self, unit: Unit) -> "Place":
+        """This place, with the values of a unit of one tile in memory."""
+        if len(unit.tiles) > 1:
+            return self
+        first, values = unit.start, self.read(unit.start, unit.stop)
+        return replace(self, read=lambda start, stop: values[start - first : stop - first])
+
     def beneath(self, tile: Tile) -> Stored:
         """What stands where the vectors of a tile are not stored now, in the tile's shape."""
         read = self.read if self.fresh else self.written
@@ -49,24 +58,35 @@ class Scaling:
     moving: Mask
     epsilon: float = 0.0
 
-    def scale(self, values: Float64, tile: Tile, goal: Float64) -> Float64:
-        """A tile's values, scaled; rounded once, to float64."""
-        exponent = self.norms.exponent[tile.index]
-        norm = self.norms.fraction[tile.index] + np.ldexp(self.epsilon, -exponent)
-        goal = goal[tile.index]
+    def to(self, goal: Float64) -> Callable[[Float64, Tile], Float64]:
+        """What scales the values of a tile to the norms `goal`; rounded once, overwriting them."""
+        exponent = self.norms.exponent
+        norm = self.norms.fraction
         with np.errstate(all="ignore"):
+            if self.epsilon:
+                norm = norm + np.ldexp(self.epsilon, -exponent)
             plain = np.where(norm > 0, goal / norm, 0.0)
             within = (plain > _FACTORS[0]) & (plain < _FACTORS[1])
-            sound = np.all(within | (norm == 0) | (goal == 0))
-            if sound and not exponent.any():
-                return values * plain
+            if np.all(within | (norm == 0) | (goal == 0)) and not exponent.any():
+                return lambda values, tile: _multiplied(values, plain[tile.index])
             # A factor beyond float64 is a part of 1/4 to 1 and an exact power of two, which comes
             # first where it enlarges, so that neither step loses what the result can hold.
             top, up = np.frexp(goal)
             bottom, down = np.frexp(norm)
             part = np.where(norm > 0, top / (2 * bottom), 0.0)
             shift = up + 1 - down - exponent
-            shrunk = np.ldexp(values * part, np.minimum(shift, 0))
-            grown = np.ldexp(values, np.maximum(shift - 2, 0)) * (4 * part)
-            scaled: Float64 = np.where(shift > 2, grown, np.ldexp(shrunk, np.maximum(shift, 0)))
-            return scaled
+        return lambda values, tile: _shifted(values, part[tile.index], shift[tile.index])
+
+
+def _multiplied(values: Float64, factor: Float64) -> Float64:
+    with np.errstate(all="ignore"):
+        np.setbufsize(_BUFFER)  # Until errstate ends.
+        return np.multiply(values, factor, out=values)
+
+
+def _shifted(values: Float64, part: Float64, shift: NDArray[np.intc]) -> Float64:
+    with np.errstate(all="ignore"):
+        shrunk = np.ldexp(values * part, np.minimum(shift, 0))
+        grown = np.ldexp(values, np.maximum(shift - 2, 0)) * (4 * part)
+        scaled: Float64 = np.where(shift > 2, grown, np.ldexp(shrunk, np.maximum(shift, 0)))
+        return scaled

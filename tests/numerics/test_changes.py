@@ -1,0 +1,59 @@
+"""What a projection says of the way that it went, against all entries in float64."""
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wproj import MaxNorm
+from wproj.constraints.base import Numerics
+from wproj.numerics.changes import Change
+from wproj.numerics.scaling import Place
+
+DTYPES = ("float16", "float32", "float64", "bfloat16", "float8_e4m3fn")
+
+
+def changes(w, constraint, mode):
+    """What became of each unit, and the values before and after."""
+    before, after = w.reshape(-1), w.reshape(-1).copy()
+
+    def write(start, values):
+        after[start : start + len(values)] = values
+
+    place = Place(
+        lambda start, stop: before[start:stop],
+        write,
+        lambda start, stop: after[start:stop],
+        lambda _start, _stop: None,
+    )
+    found = list(constraint.store(w.shape, place, Numerics(mode)))
+    return found, before.astype(np.float64), after.astype(np.float64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("axis", [0, 1])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 40),
+    columns=st.integers(1, 40),
+    bound=st.floats(0.001, 1.001),
+    scale=st.sampled_from([1.0, 1e-3, 1e3, 1e-30, 1e18]),
+    mode=st.sampled_from(["exact", "keras"]),
+)
+def test_the_distance_is_that_of_all_entries(dtype, axis, seed, rows, columns, bound, scale, mode):
+    """To the nine digits promised, whether measured or told by the norms."""
+    stored = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    largest = min(scale, float(ml_dtypes.finfo(stored).max) / 16)
+    values = np.random.default_rng(seed).normal(size=(rows, columns)) * largest / 4
+    w = values.astype(stored)
+    norm = float(np.linalg.norm(w.astype(np.float64), axis=axis).max())
+    found, before, after = changes(w, MaxNorm(norm * bound, axis=axis), mode)
+    wholly = [one for one in found if isinstance(one, Change)]
+    if len(wholly) < len(found):
+        return  # Repaired: measured by another pass.
+    squares = math.fsum(np.square(after - before))
+    assert sum(one.squares for one in wholly) == pytest.approx(squares, rel=2.1e-9, abs=1e-300)
+    assert sum(one.entries for one in wholly) == np.count_nonzero(before != after)

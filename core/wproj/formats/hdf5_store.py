@@ -175,4 +175,5 @@ def make_room(descriptor: int, nbytes: int) -> None:
 
 def first_line(error: BaseException) -> str:
     """What HDF5 says first, of the many lines that it may have."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return said.splitlines()[0] if said else type(error).__name__

@@ -14,6 +14,9 @@ from wproj.formats.base import TensorEntry
 from wproj.formats.hdf5_entries import Described, describe
 from wproj.formats.hdf5_text import text_of
 
+# The number of the message in an object's header that tells where its values are.
+_LAYOUT = 8
+
 # What the paths of a file may take, if it is not larger itself: names within names can be more than
 # the file by far.
 _PATHS = 1 << 24
@@ -90,7 +93,8 @@ def _visit(prefix: str, group: h5py.h5g.GroupID, seen: _Seen) -> Iterator[tuple[
             seen.notes.append(f"{path} is {problem} and is not followed")
             continue
         child = h5py.h5o.open(group, str(name).encode())
-        address = h5py.h5o.get_info(child).addr
+        info = h5py.h5o.get_info(child)
+        address = info.addr
         if address in seen.datasets:
             known = seen.datasets[address]
             entry = replace(known.entry, aliases=(*known.entry.aliases, path))
@@ -102,6 +106,8 @@ def _visit(prefix: str, group: h5py.h5g.GroupID, seen: _Seen) -> Iterator[tuple[
         elif isinstance(child, h5py.h5g.GroupID):
             seen.groups[address] = f"{path}/"
             yield f"{path}/", child
+        elif info.hdr.mesg.present >> _LAYOUT & 1:
+            raise DamageError(f"{path} has values, and neither a shape nor a type for them")
 
 
 def _links(group: h5py.h5g.GroupID) -> list[tuple[str | bytes, int]]:
@@ -110,6 +116,8 @@ def _links(group: h5py.h5g.GroupID) -> list[tuple[str | bytes, int]]:
     group.links.iterate(lambda name, info: found.append((_decoded(name), info.type)), info=True)
     if len(found) != group.get_num_objs():
         raise DamageError(f"a group of {group.get_num_objs()} objects lists {len(found)}")
+    if len({name for name, _ in found}) < len(found):
+        raise DamageError("a group has a name twice")
     return sorted(found, key=lambda link: _natural(link[0]))
 
 

@@ -299,10 +299,26 @@ def one_name_twice(path, _sentinel):
 
 
 def missing_filter(path, _sentinel):
-    """Values that were packed with a filter of a plugin; which one, is patched in."""
+    """Values that were packed with a filter of a plugin: Zstandard."""
+    _with_filter(path, "w", 32015)
+
+
+def lossy_filter(path, _sentinel):
+    """The same with a filter that may lose something: ZFP."""
+    _with_filter(path, "short", 32013)
+
+
+def unknown_filter(path, _sentinel):
+    """The same with a number that nobody has registered."""
+    _with_filter(path, "short", 32766)
+
+
+def _with_filter(path, name, code):
     with h5py.File(path, "w") as file:
-        file.create_dataset("w", data=W, chunks=(4, 3), compression="lzf")
-    patch(path, rb"(\x00\x7d)\x08\x00\x01\x00\x03\x00lzf", struct.pack("<H", 32015))
+        file.create_dataset(name, data=W, chunks=(4, 3), compression="lzf")
+        if name != "w":
+            file["w"] = W
+    patch(path, rb"(\x00\x7d)\x08\x00\x01\x00\x03\x00lzf", struct.pack("<H", code))
 
 
 # Attributes

@@ -77,8 +77,10 @@ CASES = {
     "a missing filter": (
         build.missing_filter,
         3,
-        "w: needs the HDF5 filter Zstandard (32015), which is not installed",
+        "w: needs the HDF5 filter Zstandard (32015), which is missing\nhint: install hdf5plugin",
     ),
+    "a lossy filter": (build.lossy_filter, 0, "short skipped: the ZFP filter would change what"),
+    "an unknown filter": (build.unknown_filter, 0, "filter 32766, which wproj does not know, may"),
     "a dataset without a shape": (build.dataset_without_a_shape, 3, f"{HARM}lost has values, and"),
     "one name twice": (build.one_name_twice, 3, f"{HARM}a group has a name twice"),
     "a text of 4 GiB": (build.text_of_four_gibibytes, 3, "is damaged HDF5: "),

@@ -26,9 +26,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import wproj.formats.hdf5  # noqa: F401 # once here, rather than by each child
 from wproj.errors import FileError, InputError, WprojError, printable
 from wproj.formats.opening import open_checkpoint
+
+if sys.platform != "win32":
+    import resource
 
 # For files up to 10 MB the verdict takes less than 512 MiB and 10 s, with what the program has and
 # does besides. Larger files may have more to tell.
@@ -103,8 +105,9 @@ def _fork(path: Path, folder: str, limits: _Limits) -> tuple[int | None, bytes]:
     """The exit code of a child that is a fork, None if it took too long; and what it said."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        # Python warns of the threads that NumPy's linear algebra keeps, which are idle.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # Python warns of the threads that NumPy's linear algebra keeps, and JAX of its own, where
+        # user code has imported it. They are idle, and the child uses neither.
+        warnings.simplefilter("ignore")
         child = os.fork()
     if child == 0:
         try:
@@ -186,9 +189,7 @@ def _open(path: Path) -> tuple[str, str, str | None]:
 
 def _limit(seconds: int, nbytes: int) -> None:
     """Sets the limits, as far as the system has them."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return
     now = _size()
     wanted = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds)]

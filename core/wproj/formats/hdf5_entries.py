@@ -9,7 +9,7 @@ import numpy as np
 
 from wproj.dtypes import Kind, extended, kind_of
 from wproj.formats.base import Extent, TensorEntry
-from wproj.formats.hdf5_filters import lossy_filter
+from wproj.formats.hdf5_filters import inexact_filter
 from wproj.formats.hdf5_text import text_of
 
 # A chunk is in memory as a whole, some of its steps twice or thrice. One of more bytes is believed
@@ -47,7 +47,7 @@ def describe(path: str, dataset: h5py.h5d.DatasetID) -> Described:
     obstacle = (
         ("has no dataspace" if shape is None else elsewhere)
         or _unreadable(numpy_type, dtype, kind)
-        or lossy_filter(plist)
+        or inexact_filter(plist)
         or _chunk_bomb(plist, kind.get_size(), size)
     )
     entry = TensorEntry(

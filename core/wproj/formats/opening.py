@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -62,7 +63,7 @@ def _open(path: Path, hdf5: Hdf5) -> Checkpoint:
     finally:
         os.close(descriptor)
     if head.startswith(b"PK\x03\x04"):
-        _admit(path, hdf5, _size)
+        _admit(path, hdf5, _size, "keras_archive")
         from wproj.formats import keras_archive
 
         return keras_archive.open_keras_archive(path)
@@ -70,7 +71,7 @@ def _open(path: Path, hdf5: Hdf5) -> Checkpoint:
     fits = header and int.from_bytes(head[:8], "little") <= size - 8
     # A user block may hold anything, and so may the tensors of a safetensors file.
     if user_block is not None and not (fits and user_block):
-        _admit(path, hdf5, _size)
+        _admit(path, hdf5, _size, "hdf5")
         from wproj.formats.hdf5 import open_hdf5
 
         return open_hdf5(path)
@@ -89,7 +90,7 @@ def _open_folder(path: Path, hdf5: Hdf5) -> Checkpoint:
 
     names = names_in(path)
     if any(name in names for name in _KERAS_WEIGHTS):
-        _admit(path, hdf5, _size_of_files)
+        _admit(path, hdf5, _size_of_files, "keras_folder")
         from wproj.formats import keras_folder
 
         return keras_folder.open_keras_folder(path)
@@ -114,13 +115,13 @@ def _open_map(path: Path, hdf5: Hdf5) -> Checkpoint:
     if huggingface.maps_to(found, ".bin"):
         problem = "maps tensors to Python pickles, which wproj never loads"
         raise FileError(str(path), problem, "convert them with safetensors.torch.save_file")
-    _admit(path, hdf5, _size_of_files)
+    _admit(path, hdf5, _size_of_files, "keras_sharded")
     from wproj.formats import keras_sharded
 
     return keras_sharded.open_sharded(path)
 
 
-def _admit(path: Path, hdf5: Hdf5, size: Callable[[Path], int]) -> None:
+def _admit(path: Path, hdf5: Hdf5, size: Callable[[Path], int], reader: str) -> None:
     """Returns if HDF5 may be read, which the checkpoint at `path` is or holds."""
     if hdf5 == "refuse":
         problem = "is HDF5 or holds it, which --no-hdf5 refuses"
@@ -128,6 +129,7 @@ def _admit(path: Path, hdf5: Hdf5, size: Callable[[Path], int]) -> None:
     if hdf5 == "examine":
         from wproj.formats.examining import examine
 
+        import_module(f"wproj.formats.{reader}")  # Here, rather than by the child, and again here.
         examine(path, size(path))
 
 

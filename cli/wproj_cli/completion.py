@@ -69,7 +69,7 @@ def _collect(files: Sequence[str], found: list[str]) -> None:
 
     for file in files:
         try:
-            entries = wproj.open_checkpoint(Path(file).expanduser()).entries
+            entries = wproj.open_checkpoint(Path(file).expanduser(), hdf5="examine").entries
             found.extend(entry.name for entry in entries)
         except Exception:  # noqa: BLE001, S112 # no complaint may reach the line that is typed
             continue

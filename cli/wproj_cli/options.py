@@ -119,6 +119,9 @@ Config = Annotated[
     str | None,
     typer.Option("--config", metavar="JSON", help="The model's config, for bare Keras weights."),
 ]
+NoHdf5 = Annotated[
+    bool, typer.Option("--no-hdf5", help="Refuse HDF5, in archives and folders, too.")
+]
 Format = Annotated[
     ReportFormat,
     typer.Option("-f", "--format", envvar="WPROJ_FORMAT", help="Report on standard output."),
@@ -152,6 +155,15 @@ def parse_resources(threads: int | None, memory: str) -> wproj.Resources:
     if found is None or found[2] not in _UNITS:
         raise wproj.RequestError(f"--memory takes a size like 256MB or 1GiB, not {memory!r}")
     return wproj.Resources(threads, int(float(found[1]) * _UNITS[found[2]]))
+
+
+def opened(file: str, config: str | None, *, no_hdf5: bool) -> wproj.Checkpoint:
+    """The checkpoint; HDF5 is examined by a child process first, or refused.
+
+    Raises:
+        InputError: It cannot be read, or is refused.
+    """
+    return wproj.open_checkpoint(file, config, hdf5="refuse" if no_hdf5 else "examine")
 
 
 def parse_number(option: str, text: str) -> float:

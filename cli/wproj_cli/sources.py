@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import wproj
-from wproj_cli.options import parse_custom
+from wproj_cli.options import opened, parse_custom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,7 @@ class Given:
     exclude: Sequence[str] | None = None
     layout: wproj.Layout | None = None
     allow_unmatched: bool = False
+    no_hdf5: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +64,22 @@ class Rules:
             RequestError: A rule matches nothing, or does not fit what it matches.
             InputError: The file cannot be read.
         """
-        config, unmatched = self.given.config, self.given.allow_unmatched
+        checkpoint = opened(source, self.given.config, no_hdf5=self.given.no_hdf5)
         if self.rules is None:
-            return wproj.plan_declared(
-                source, config=config, custom=self.custom, exclude=self.exclude
-            )
+            return wproj.plan_declared(checkpoint, custom=self.custom, exclude=self.exclude)
         return wproj.plan(
-            wproj.open_checkpoint(source, config),
+            checkpoint,
             self.rules,
             exclude=self.exclude,
             layout=self.layout,
-            allow_unmatched=unmatched,
+            allow_unmatched=self.given.allow_unmatched,
         )
 
     def sketch(self, source: str) -> wproj.Plan:
         """The same, also where rules match nothing or cannot be applied."""
         if self.rules is None:
             return self.plan(source)
-        checkpoint = wproj.open_checkpoint(source, self.given.config)
+        checkpoint = opened(source, self.given.config, no_hdf5=self.given.no_hdf5)
         return wproj.explain_plan(checkpoint, self.rules, exclude=self.exclude, layout=self.layout)
 
 

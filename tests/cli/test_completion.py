@@ -157,7 +157,7 @@ def test_never_more_than_can_be_read():
 
 def test_a_file_that_takes_too_long_is_given_up(monkeypatch):
     """A shell waits for the answer, so there is one in time."""
-    monkeypatch.setattr(wproj, "open_checkpoint", lambda _: time.sleep(30))
+    monkeypatch.setattr(wproj, "open_checkpoint", lambda *_args, **_how: time.sleep(30))
     monkeypatch.setattr(completion, "_PATIENCE", 0.05)
     line = SimpleNamespace(args=["slow.h5"], params={"files": None})
     start = time.monotonic()

@@ -492,6 +492,25 @@ def test_a_tensor_with_two_names_is_projected_once_by_either(hdf5, project, name
         )
 
 
+@pytest.mark.parametrize("name", ["g/w", "again/w", "deep/down/w", "deep/down", "*n/w"])
+def test_a_tensor_in_a_group_with_several_names_is_projected_once_by_any(hdf5, project, name):
+    """Names of a group are names of what is in it."""
+
+    def make(file):
+        file["g/w"] = weights()
+        file["again"] = file["g"]
+        file["deep/down"] = file["g"]
+
+    source = hdf5(make)
+    target = source.with_name("target.h5")
+    (report,) = project(source, target, wproj.Rule(name, wproj.MaxNorm(1, axis=0)))
+    (entry,) = wproj.open_checkpoint(source).entries
+
+    assert report.status == "changed"
+    assert {entry.path, *entry.aliases} == {"g/w", "again/w", "deep/down/w"}
+    assert stored_values(target, "g/w").tobytes() == wproj.MaxNorm(1, axis=0)(weights()).tobytes()
+
+
 def test_groups_in_a_circle_are_walked_once(hdf5):
     """A group that holds itself, or its parent, ends."""
 

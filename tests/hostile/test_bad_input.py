@@ -566,7 +566,7 @@ def test_an_archive_with_weights_where_a_user_block_ends_stays_an_archive(run, t
 def test_a_fault_says_that_it_is_one(call, write_safetensors, monkeypatch):
     """What nobody has thought of is a sentence, too, and exit code 3."""
 
-    def fail(*_arguments):
+    def fail(*_arguments, **_options):
         raise RuntimeError("an \x1b[31munexpected\nthing")
 
     write_safetensors("model", {"w": W})
@@ -584,7 +584,7 @@ def test_a_fault_says_that_it_is_one(call, write_safetensors, monkeypatch):
 def test_a_fault_shows_where_it_happened_on_request(call, write_safetensors, monkeypatch):
     """For a report of the defect."""
     write_safetensors("model", {"w": W})
-    monkeypatch.setattr("wproj.open_checkpoint", lambda *_arguments: 1 / 0)
+    monkeypatch.setattr("wproj.open_checkpoint", lambda *_arguments, **_options: 1 / 0)
     result = call("ls", "model", "--debug")
 
     assert result.code == 3

@@ -16,9 +16,11 @@ from wproj_cli.options import (
     Layout,
     Match,
     Memory,
+    NoHdf5,
     Reports,
     Threads,
     expand,
+    opened,
     parse_custom,
     parse_resources,
 )
@@ -34,6 +36,7 @@ def audit(
     declared: Declared = False,
     custom: Custom = None,
     config: Config = None,
+    no_hdf5: NoHdf5 = False,
     fmt: Format = "text",
     report: Reports = None,
     threads: Threads = None,
@@ -59,11 +62,11 @@ def audit(
                 if match or axis or layout:
                     raise wproj.RequestError("--declared excludes -m, -a and --layout")
                 classes = parse_custom(custom)
-                left_out = exclude or ()
-                plan = wproj.plan_declared(file, config=config, custom=classes, exclude=left_out)
+                checkpoint = opened(file, config, no_hdf5=no_hdf5)
+                plan = wproj.plan_declared(checkpoint, custom=classes, exclude=exclude or ())
             else:
                 axes = wproj.parse_axes("all" if axis is None else axis)
-                checkpoint = wproj.open_checkpoint(file, config)
+                checkpoint = opened(file, config, no_hdf5=no_hdf5)
                 plan = wproj.audit_plan(checkpoint, match or (), exclude or (), axes, layout)
             outcome.opened(plan.checkpoint)
             size = sum(item.entry.nbytes for item in plan.items)

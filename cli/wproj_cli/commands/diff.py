@@ -16,10 +16,12 @@ from wproj_cli.options import (
     Layout,
     Match,
     Memory,
+    NoHdf5,
     Quiet,
     Reports,
     Threads,
     Verbose,
+    opened,
     parse_number,
     parse_resources,
 )
@@ -43,6 +45,7 @@ def diff(
     axis: Axis = None,
     layout: Layout = None,
     config: Config = None,
+    no_hdf5: NoHdf5 = False,
     rtol: Relative = "0",
     atol: Absolute = "0",
     fmt: Format = "text",
@@ -67,7 +70,7 @@ def diff(
         resources = parse_resources(threads, memory)
         tolerances = parse_number("--rtol", rtol), parse_number("--atol", atol)
         axes = "auto" if axis is None else wproj.parse_axes(axis)
-        one, two = [_open(path, config, outcome) for path in (a, b)]
+        one, two = [_open(path, config, outcome, no_hdf5=no_hdf5) for path in (a, b)]
         if one is not None and two is not None:
             job = partial(
                 wproj.diff,
@@ -101,12 +104,14 @@ def _judge(file: wproj.FileReport, outcome: Outcome) -> None:
         outcome.found()
 
 
-def _open(path: str, config: str | None, outcome: Outcome) -> wproj.Checkpoint | None:
+def _open(
+    path: str, config: str | None, outcome: Outcome, *, no_hdf5: bool
+) -> wproj.Checkpoint | None:
     """The checkpoint; with the config, if that is about it."""
     try:
-        checkpoint = wproj.open_checkpoint(path)
+        checkpoint = opened(path, None, no_hdf5=no_hdf5)
         if config is not None and checkpoint.config is None and checkpoint.layout == "keras":
-            checkpoint = wproj.open_checkpoint(path, config)
+            checkpoint = opened(path, config, no_hdf5=no_hdf5)
     except wproj.WprojError as error:
         outcome.failed(error, path)
         return None

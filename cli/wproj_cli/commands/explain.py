@@ -13,6 +13,7 @@ from wproj_cli.options import (
     Format,
     Layout,
     Match,
+    NoHdf5,
     RecipePath,
     Reports,
     RuleTexts,
@@ -35,6 +36,7 @@ def explain(
     declared: Declared = False,
     custom: Custom = None,
     config: Config = None,
+    no_hdf5: NoHdf5 = False,
     exclude: Exclude = None,
     layout: Layout = None,
     fmt: Format = "text",
@@ -62,6 +64,7 @@ def explain(
         declared=declared,
         custom=custom,
         config=config,
+        no_hdf5=no_hdf5,
         exclude=exclude,
         layout=layout,
     )

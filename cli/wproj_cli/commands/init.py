@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import wproj
-from wproj_cli.options import Config
+from wproj_cli.options import Config, NoHdf5, opened
 from wproj_cli.output import emit, tell
 from wproj_cli.reports import write_report
 
@@ -23,7 +23,11 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing recipe
 
 
 def init(
-    file: File = None, output: Output = "wproj.toml", force: Force = False, config: Config = None
+    file: File = None,
+    output: Output = "wproj.toml",
+    force: Force = False,
+    config: Config = None,
+    no_hdf5: NoHdf5 = False,
 ) -> int:
     """Write a commented recipe to start from.
 
@@ -34,7 +38,7 @@ def init(
       wproj init
       wproj init sample_weights/digits_cnn.keras -o -
     """  # noqa: D301 # \b is the character that keeps the lines apart
-    checkpoint = None if file is None else wproj.open_checkpoint(file, config)
+    checkpoint = None if file is None else opened(file, config, no_hdf5=no_hdf5)
     text = wproj.draft_recipe(checkpoint)
     if output == "-":
         emit(text)

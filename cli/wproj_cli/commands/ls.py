@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wproj
-from wproj_cli.options import Config, Files, Format, Match, Reports, expand
+from wproj_cli.options import Config, Files, Format, Match, NoHdf5, Reports, expand, opened
 from wproj_cli.output import Outcome
 
 
@@ -11,6 +11,7 @@ def ls(
     files: Files,
     match: Match = None,
     config: Config = None,
+    no_hdf5: NoHdf5 = False,
     fmt: Format = "text",
     report: Reports = None,
 ) -> int:
@@ -27,7 +28,7 @@ def ls(
     outcome = Outcome("ls", fmt, report, [*files, config])
     for file in expand(files):
         try:
-            checkpoint = wproj.open_checkpoint(file, config)
+            checkpoint = opened(file, config, no_hdf5=no_hdf5)
             outcome.opened(checkpoint)
             outcome.add(_listing(checkpoint, match or ["*"]))
         except wproj.WprojError as error:

@@ -17,6 +17,7 @@ from wproj.errors import TensorError
 from wproj.formats.base import PackedStore, TensorEntry
 from wproj.formats.hdf5_boxes import Box, extent, grid, several, whole, within
 from wproj.formats.hdf5_chunks import fetch, packing_of
+from wproj.formats.hdf5_filters import missing_filter
 from wproj.formats.positional import reserve
 
 # What h5py raises on files that are damaged or that need a missing filter.
@@ -40,6 +41,8 @@ class DatasetStore(PackedStore):
 
     def __init__(self, dataset: h5py.Dataset, entry: TensorEntry) -> None:
         assert entry.stored is not None  # noqa: S101 # entries without one are never opened
+        if missing := missing_filter(dataset.id.get_create_plist()):
+            raise TensorError(*missing)
         self.entry = entry
         self.shape = entry.shape
         self._dataset = dataset
@@ -172,4 +175,5 @@ def make_room(descriptor: int, nbytes: int) -> None:
 
 def first_line(error: BaseException) -> str:
     """What HDF5 says first, of the many lines that it may have."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return said.splitlines()[0] if said else type(error).__name__

@@ -250,7 +250,8 @@ def _stem(meant: _Meant) -> str:
 
 
 def _uncounted(name: str) -> str:
-    return re.sub(r"(_\d+)+$", "", name)
+    numbers = re.match(r"(?:\d+_)*", name[::-1])  # From its end: from its start it would take long.
+    return name[: len(name) - (numbers.end() if numbers else 0)]
 
 
 def _as_stored(role: Role, stored: _Stored, kernels: Mapping[str, OldKernel]) -> Role | None:

@@ -1,8 +1,11 @@
 """`open_checkpoint`: which format a file has, told from its content, never from its name."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from wproj.errors import FileError, listed
 from wproj.formats.base import Checkpoint
@@ -11,6 +14,7 @@ from wproj.formats.positional import open_regular, read_at, read_regular
 from wproj.formats.stamps import stamp_of
 
 Source = str | os.PathLike[str] | Checkpoint
+Hdf5 = Literal["read", "examine", "refuse"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs"
@@ -20,18 +24,27 @@ _SPACES = b" \t\r\n"
 
 
 def open_checkpoint(
-    path: str | os.PathLike[str], config: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    config: str | os.PathLike[str] | None = None,
+    *,
+    hdf5: Hdf5 = "read",
 ) -> Checkpoint:
     """What is in the file or folder at `path`: names, shapes, dtypes; no values are read.
 
-    `config` is the path of a Keras model's config as JSON, for weights that come without one.
+    Args:
+        path: Where it is.
+        config: The path of a Keras model's config as JSON, for weights that come without one.
+        hdf5: What to do with HDF5, also in archives and folders: `read` it in this process, have a
+            child process with limits `examine` it first, as files of strangers may crash the HDF5
+            library, or `refuse` it, without loading that library.
 
     Raises:
-        FileError: It is missing, not a regular file, damaged, or of no format that wproj reads.
+        InputError: It is missing, not a regular file, damaged, refused, or of no format that wproj
+            reads.
     """
     path = Path(path)
     early = {path: stamp_of(path)} if path.is_file() else {}
-    checkpoint = _open(path)
+    checkpoint = _open(path, hdf5)
     if config is not None:
         checkpoint = _with_config(checkpoint, Path(config))
     members = [checkpoint.folder / member for member in checkpoint.members]
@@ -39,9 +52,9 @@ def open_checkpoint(
     return replace(checkpoint, stamps=stamps)
 
 
-def _open(path: Path) -> Checkpoint:
+def _open(path: Path, hdf5: Hdf5) -> Checkpoint:
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, hdf5)
     descriptor = open_regular(path)
     try:
         size = os.fstat(descriptor).st_size
@@ -50,6 +63,7 @@ def _open(path: Path) -> Checkpoint:
     finally:
         os.close(descriptor)
     if head.startswith(b"PK\x03\x04"):
+        _admit(path, hdf5, _size, "keras_archive")
         from wproj.formats import keras_archive
 
         return keras_archive.open_keras_archive(path)
@@ -57,12 +71,13 @@ def _open(path: Path) -> Checkpoint:
     fits = header and int.from_bytes(head[:8], "little") <= size - 8
     # A user block may hold anything, and so may the tensors of a safetensors file.
     if user_block is not None and not (fits and user_block):
-        from wproj.formats import hdf5
+        _admit(path, hdf5, _size, "hdf5")
+        from wproj.formats.hdf5 import open_hdf5
 
-        return hdf5.open_hdf5(path)
+        return open_hdf5(path)
     # Where a header begins with its length, which never fills all eight bytes, JSON has text.
     if head.lstrip(_SPACES).startswith(b"{") and b"\0" not in head[:8]:
-        return _open_map(path)
+        return _open_map(path, hdf5)
     if header:
         from wproj.formats import safetensors
 
@@ -70,11 +85,12 @@ def _open(path: Path) -> Checkpoint:
     raise _unknown(str(path), head)
 
 
-def _open_folder(path: Path) -> Checkpoint:
+def _open_folder(path: Path, hdf5: Hdf5) -> Checkpoint:
     from wproj.formats import huggingface
 
     names = names_in(path)
     if any(name in names for name in _KERAS_WEIGHTS):
+        _admit(path, hdf5, _size_of_files, "keras_folder")
         from wproj.formats import keras_folder
 
         return keras_folder.open_keras_folder(path)
@@ -88,7 +104,7 @@ def _open_folder(path: Path) -> Checkpoint:
     )
 
 
-def _open_map(path: Path) -> Checkpoint:
+def _open_map(path: Path, hdf5: Hdf5) -> Checkpoint:
     """The checkpoint of the JSON at `path`, which maps tensors, or groups of them, to files."""
     from wproj.formats import huggingface
     from wproj.formats.shards import read_map
@@ -99,9 +115,32 @@ def _open_map(path: Path) -> Checkpoint:
     if huggingface.maps_to(found, ".bin"):
         problem = "maps tensors to Python pickles, which wproj never loads"
         raise FileError(str(path), problem, "convert them with safetensors.torch.save_file")
+    _admit(path, hdf5, _size_of_files, "keras_sharded")
     from wproj.formats import keras_sharded
 
     return keras_sharded.open_sharded(path)
+
+
+def _admit(path: Path, hdf5: Hdf5, size: Callable[[Path], int], reader: str) -> None:
+    """Returns if HDF5 may be read, which the checkpoint at `path` is or holds."""
+    if hdf5 == "refuse":
+        problem = "is HDF5 or holds it, which --no-hdf5 refuses"
+        raise FileError(str(path), problem, "convert it to safetensors, or leave out --no-hdf5")
+    if hdf5 == "examine":
+        from wproj.formats.examining import examine
+
+        import_module(f"wproj.formats.{reader}")  # Here, rather than by the child, and again here.
+        examine(path, size(path))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _size_of_files(path: Path) -> int:
+    """The bytes of the files in a folder, or beside a file."""
+    with os.scandir(path if path.is_dir() else path.parent) as found:
+        return sum(each.stat().st_size for each in found if each.is_file())
 
 
 def _with_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:

@@ -182,7 +182,7 @@ def _target(source: str, output: str | None, *, in_place: bool, dry: bool) -> st
 def _announce(plan: wproj.Plan, outcome: Outcome, source: str) -> None:
     """Says on standard error what is about to happen."""
     outcome.opened(plan.checkpoint)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *wproj.find_ties(plan)):
         outcome.warn(warning, source)
     for item in plan.items:
         outcome.mention(str(item))

@@ -66,7 +66,7 @@ def audit(
                 checkpoint = wproj.open_checkpoint(file, config)
                 plan = wproj.audit_plan(checkpoint, match or (), exclude or (), axes, layout)
             outcome.opened(plan.checkpoint)
-            size = sum(item.entry.nbytes for item in plan.items)
+            size = sum(item.entry.nbytes for item in plan.assignments)
             job = partial(wproj.measure, plan, resources)
             tensors = list(outcome.follow(job, size))
             outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors))

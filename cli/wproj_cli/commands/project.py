@@ -155,7 +155,7 @@ def project(
             verify=not no_verify,
             resume=resume,
         )
-        size = sum(item.entry.nbytes for item in plan.items)
+        size = sum(item.entry.nbytes for item in plan.assignments)
         for tensor in outcome.follow(lambda tell: job(progress=tell), size):
             tensors.append(tensor)
             for warning in _warnings(tensor):

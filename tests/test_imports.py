@@ -43,6 +43,7 @@ FLOORS = {
     "wproj.checking": 5,
     "wproj.diffing": 5,
     "wproj.explaining": 5,
+    "wproj.ties": 5,
     "wproj_cli": 6,
 }
 BLIND_TO_FORMATS = ("wproj.constraints", "wproj.selection")

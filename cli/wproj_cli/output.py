@@ -127,10 +127,10 @@ class Outcome:
         shard: list[wproj.TensorReport] = []
         with contextlib.nullcontext(wproj.ignore) if self._quiet else showing(total) as progress:
             for report in job(progress):
-                self.detail([report])
                 if shard and shard[-1].file != report.file:
                     self._tell_shard(shard)
                     shard = []
+                self.detail([report])
                 shard.append(report)
                 yield report
         self._tell_shard(shard)

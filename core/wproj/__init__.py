@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from wproj.selection.rules import parse_constraint as parse_constraint
     from wproj.selection.rules import parse_rule as parse_rule
     from wproj.selection.rules import steps_text as steps_text
+    from wproj.ties import find_ties as find_ties
 
 __version__ = "0.1.0"
 
@@ -133,6 +134,7 @@ _HOMES = {
     "explain_plan": "explaining",
     "file_report": "reporting",
     "find_recipe": "selection.recipe",
+    "find_ties": "ties",
     "ignore": "engine",
     "json_schema": "schemas",
     "listed_report": "reporting",

@@ -220,12 +220,13 @@ def _side(entry: TensorEntry | None) -> Side | None:
 
 
 def _assigned(item: Assignment) -> dict[str, Any]:
+    vectors, length = item.vectors_by_length
     return {
         "rule": storable(item.rule),
         "constraint": _applied(item),
         "axis": None if item.axis is None else list(item.axis),
-        "vectors": item.vectors,
-        "vector_length": item.vector_length,
+        "vectors": vectors,
+        "vector_length": length,
     }
 
 

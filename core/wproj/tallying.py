@@ -125,9 +125,12 @@ class _Side:
         """Holds all norms against the bounds, for vectors stored as `dtype`."""
         for step in self._steps:
             limits = step.limits(self._vectors, dtype)
-            np.maximum(self.excess, limits.excess(self.norms), out=self.excess)
-            relaxed = limits.relaxed(self._tolerance.rtol, self._tolerance.atol)
-            self.outside |= relaxed.excess(self.norms) > 0
+            excess = limits.excess(self.norms)
+            np.maximum(self.excess, excess, out=self.excess)
+            if self._tolerance != STRICT:
+                relaxed = limits.relaxed(self._tolerance.rtol, self._tolerance.atol)
+                excess = relaxed.excess(self.norms)
+            self.outside |= excess > 0
 
     def add_whole(self, shape: tuple[int, ...], read: Read, step: Constraint) -> None:
         """Asks a user-defined constraint what is inside, if it can tell."""

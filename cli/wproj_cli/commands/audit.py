@@ -69,7 +69,7 @@ def audit(
                 checkpoint = opened(file, config, no_hdf5=no_hdf5)
                 plan = wproj.audit_plan(checkpoint, match or (), exclude or (), axes, layout)
             outcome.opened(plan.checkpoint)
-            size = sum(item.entry.nbytes for item in plan.items)
+            size = sum(item.entry.nbytes for item in plan.assignments)
             job = partial(wproj.measure, plan, resources)
             tensors = list(outcome.follow(job, size))
             outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors))

@@ -165,7 +165,7 @@ def _check_file(
         outcome.opened(plan.checkpoint)
         for warning in plan.warnings:
             outcome.warn(warning, name)
-        size = sum(item.entry.nbytes for item in plan.items)
+        size = sum(item.entry.nbytes for item in plan.assignments)
         tensors = list(outcome.follow(lambda tell: job(plan, progress=tell), size))
         seen = {tensor.path for tensor in tensors}
         outcome.detail(t for t in wproj.explain(plan) if t.path not in seen)

@@ -158,7 +158,7 @@ def project(
             verify=not no_verify,
             resume=resume,
         )
-        size = sum(item.entry.nbytes for item in plan.items)
+        size = sum(item.entry.nbytes for item in plan.assignments)
         for tensor in outcome.follow(lambda tell: job(progress=tell), size):
             tensors.append(tensor)
             for warning in _warnings(tensor):
@@ -185,7 +185,7 @@ def _target(source: str, output: str | None, *, in_place: bool, dry: bool) -> st
 def _announce(plan: wproj.Plan, outcome: Outcome, source: str) -> None:
     """Says on standard error what is about to happen."""
     outcome.opened(plan.checkpoint)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *wproj.find_ties(plan)):
         outcome.warn(warning, source)
     for item in plan.items:
         outcome.mention(str(item))

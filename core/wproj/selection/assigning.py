@@ -44,25 +44,33 @@ class Assignment:
         entry = self.entry
         tensor = f"{printable(entry.name)} {shape_text(entry.shape)} {short_name(entry.dtype)}"
         steps = printable(steps_text(self.steps))
+        count, length = self.vectors_by_length
         if self.axis is None:
-            return f"{tensor} -> {plural(self.vectors, 'entry', 'entries')} \u00b7 {steps}"
+            return f"{tensor} -> {plural(count, 'entry', 'entries')} \u00b7 {steps}"
         axis = axes_text(self.axis) or "all"
         if not self.given:
             axis = f"{axis} (in, {entry.layer or 'by layout'})"
-        vectors = f"{plural(self.vectors, 'vector')} of {self.vector_length}"
+        vectors = f"{plural(count, 'vector')} of {length}"
         return f"{tensor} axis {axis} -> {vectors} \u00b7 {steps}"
 
     @property
     def vectors(self) -> int:
         """How many vectors the tensor has; its entries where there is no axis."""
-        shape = self.entry.shape
-        whole = self.axis is None or 0 in shape
-        return math.prod(shape) if whole else Vectors.of(shape, self.axis).count
+        return self.vectors_by_length[0]
 
     @property
     def vector_length(self) -> int:
         """How many entries a vector has."""
-        return 1 if self.axis is None else Vectors.of(self.entry.shape, self.axis).length
+        return self.vectors_by_length[1]
+
+    @property
+    def vectors_by_length(self) -> tuple[int, int]:
+        """How many vectors there are, and how many entries each of them has."""
+        shape = self.entry.shape
+        if self.axis is None:
+            return math.prod(shape), 1
+        vectors = Vectors.of(shape, self.axis)
+        return 0 if 0 in shape else vectors.count, vectors.length
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +110,21 @@ def assign(
     """
     if needs_axis(rule.steps) or rule.axis != "auto":
         _check_known(rule, entries, path, layout)
+    text, given = str(rule), rule.axis not in ("in", "auto")
+    along: dict[tuple[int, ...] | None, tuple[Constraint, ...]] = {}
     assigned: list[Assignment] = []
     misfits: list[tuple[str, tuple[int, ...]]] = []
     for entry in entries:
         try:
-            assigned.append(_assignment(rule, entry, layout))
+            axis = _resolve(rule, entry, layout)
         except AxisError:
             misfits.append((entry.name, entry.shape))
+            continue
+        if axis not in along:
+            along[axis] = tuple(step.at(axis) for step in rule.steps)
+        assigned.append(Assignment(entry, text, along[axis], axis, given or axis is None))
     if misfits:
-        raise AxisOutOfRangeError(str(rule), axes_text(_given(rule)), misfits)
+        raise AxisOutOfRangeError(text, axes_text(_given(rule)), misfits)
     return assigned
 
 
@@ -141,12 +155,6 @@ def _given(rule: Rule) -> int | Sequence[int] | str | None:
     if rule.axis is not None:
         return rule.axis
     return next((step.axis for step in rule.steps if isinstance(step, RadialConstraint)), None)
-
-
-def _assignment(rule: Rule, entry: TensorEntry, layout: Layout) -> Assignment:
-    axis, given = _resolve(rule, entry, layout), rule.axis not in ("in", "auto")
-    steps = tuple(step.at(axis) for step in rule.steps)
-    return Assignment(entry, str(rule), steps, axis, given or axis is None)
 
 
 def _resolve(rule: Rule, entry: TensorEntry, layout: Layout) -> tuple[int, ...] | None:

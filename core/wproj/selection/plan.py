@@ -140,16 +140,17 @@ class _Drawing:
         free = [e for e in matched if not isinstance(self.taken.get(e.path), Assignment)]
         names = all_names(self.checkpoint) if free else set()
         reasons = {entry.path: self._reason(entry, rule, names) for entry in free}
+        text = str(rule)
         for entry in free:
-            self.taken[entry.path] = Skipped(entry, str(rule), reasons[entry.path] or "")
+            self.taken[entry.path] = Skipped(entry, text, reasons[entry.path] or "")
         keep = [entry for entry in free if reasons[entry.path] is None]
         if matched and not keep and rule.expect != 0:
             left = [(e.name, reasons.get(e.path) or self._taken_by(e)) for e in matched]
-            self.unmatched.append(NothingLeftError(str(rule), left))
+            self.unmatched.append(NothingLeftError(text, left))
         if rule.expect not in (None, len(keep)):
             found = [entry.name for entry in keep]
             path = str(self.checkpoint.path)
-            self.problems.append(ExpectError(str(rule), rule.expect or 0, found, path))
+            self.problems.append(ExpectError(text, rule.expect or 0, found, path))
         self._assign(rule, keep)
         taken = [e for e in keep if isinstance(self.taken[e.path], Assignment)]
         odd = (*self.unmatched[unmatched:], *self.problems[problems:])

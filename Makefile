@@ -4,12 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INTEROP := .venv-interop
 BENCH := .venv-bench
+LOWEST := .venv-lowest
+MUTANTS := .venv-mutants
+ADVISORIES := .venv-vulnerabilities
 SCALE ?= 1
 ROUNDS ?= 5
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export KERAS_BACKEND := numpy
 
-.PHONY: demo test check lint unit slow real browser test-interop bench bench-quick format clean
+.PHONY: demo test check lint unit slow real browser test-interop bench bench-quick format clean \
+  coverage lowest vulnerabilities mutants survivors
 
 demo: $(VENV)/installed
 	@sh sample_weights/demo.sh $(BIN)/wproj
@@ -56,12 +60,49 @@ bench: $(BENCH)/installed
 bench-quick:
 	$(MAKE) bench SCALE=16 ROUNDS=3
 
+# Lines and branches that the tests run, programs that they start included; below 95 % it fails.
+coverage: $(VENV)/developing
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile -m "not real and not browser and not interop"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# The tests that need no Keras and no JAX, on the lowest version of each dependency.
+lowest: $(LOWEST)/installed
+	$(LOWEST)/bin/python -m pytest -n auto -m "not slow" tests/cli/test_help.py tests/formats \
+	  tests/laws/test_gate_laws.py tests/laws/test_projection_laws.py tests/numerics tests/selection
+
+# Known vulnerabilities in the versions that pip would install today, and in the lowest that may be
+# there already. Asks the advisory service of PyPI, so it needs a network.
+vulnerabilities: $(ADVISORIES)/installed
+	$(ADVISORIES)/bin/pip-audit --progress-spinner off .
+	$(ADVISORIES)/bin/python tests/lowest.py > $(ADVISORIES)/lowest.txt
+	$(ADVISORIES)/bin/pip-audit --progress-spinner off --no-deps --disable-pip --requirement $(ADVISORIES)/lowest.txt
+
+# Mutants of constraints/ and numerics/, judged by the fast tests of both. Goes on where it was stopped;
+# ONLY='wproj.numerics.aiming*' tries some again, `make survivors` those that no test failed on.
+# Links, as mutmut knows no core/.
+mutants: $(MUTANTS)/installed
+	mkdir -p .mutants
+	ln -sfn ../core .mutants/src
+	ln -sfn ../docs .mutants/docs
+	ln -sfn ../tests .mutants/tests
+	ln -sf ../pyproject.toml .mutants/pyproject.toml
+	cd .mutants && ../$(MUTANTS)/bin/mutmut run $(ONLY)
+	cd .mutants && ../$(MUTANTS)/bin/python ../tests/mutants.py
+
+survivors: $(MUTANTS)/installed
+	cd .mutants && ../$(MUTANTS)/bin/mutmut run \
+	  $$(../$(MUTANTS)/bin/mutmut results | sed -n 's/^ *\(.*\): [a-z ]*$$/\1/p')
+	cd .mutants && ../$(MUTANTS)/bin/python ../tests/mutants.py
+
 format: $(VENV)/developing
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(INTEROP) $(BENCH) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEROP) $(BENCH) $(LOWEST) $(MUTANTS) $(ADVISORIES) .mutants build dist \
+	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -70,7 +111,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/developing: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --group test --group lint
+	$(BIN)/python -m pip install --quiet --group test --group lint --group coverage
 	touch $@
 
 $(VENV)/browsing: $(VENV)/developing
@@ -87,4 +128,24 @@ $(BENCH)/installed: pyproject.toml
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BENCH)/bin/python -m pip install --quiet --editable . --group bench
+	touch $@
+
+# Each lower bound of pyproject.toml as the very version, written once.
+$(LOWEST)/installed: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(LOWEST)/bin/python tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --editable . --group laws --constraint $(LOWEST)/constraints.txt
+	touch $@
+
+$(ADVISORIES)/installed: pyproject.toml
+	$(PYTHON) -m venv $(ADVISORIES)
+	$(ADVISORIES)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(ADVISORIES)/bin/python -m pip install --quiet --group vulnerabilities
+	touch $@
+
+$(MUTANTS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(MUTANTS)
+	$(MUTANTS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(MUTANTS)/bin/python -m pip install --quiet --editable . --group mutants
 	touch $@

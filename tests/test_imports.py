@@ -278,4 +278,4 @@ def test_all_names_what_is_public() -> None:
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     """The lazy import does not turn a typing mistake into something else."""
     with pytest.raises(AttributeError, match="module 'wproj' has no attribute 'MaxNrm'"):
-        wproj.MaxNrm  # noqa: B018
+        wproj.MaxNrm  # noqa: B018 # the attribute is what is tried

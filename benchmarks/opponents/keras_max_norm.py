@@ -8,7 +8,7 @@ import sys
 
 os.environ["KERAS_BACKEND"] = "torch"
 
-from keras.constraints import MaxNorm  # type: ignore[import-untyped]
+from keras.constraints import MaxNorm  # type: ignore[import-untyped] # Keras ships no types
 from safetensors.torch import load_file, save_file
 
 source, target, axis = sys.argv[1], sys.argv[2], int(sys.argv[3])

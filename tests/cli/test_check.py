@@ -230,7 +230,7 @@ def test_a_recipe_nearby_is_found_and_named(call, tmp_path, monkeypatch):
 
     assert (here.code, below.code) == (1, 1)
     assert here.report["recipe"]["path"] == "wproj.toml"
-    assert below.report["recipe"]["path"] == os.path.join("..", "wproj.toml")  # noqa: PTH118
+    assert below.report["recipe"]["path"] == os.path.join("..", "wproj.toml")  # noqa: PTH118 # a string
     assert here.report["recipe"]["sha256"] == below.report["recipe"]["sha256"]
     assert here.tensors["a.weight"]["rule"] == "a"
 

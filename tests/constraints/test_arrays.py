@@ -22,6 +22,7 @@ import pytest
 
 import wproj
 from wproj import MaxNorm, MinMaxNorm, NonNeg, RadialConstraint, UnitNorm
+from wproj.constraints import arrays
 from wproj.dtypes import grid
 from wproj.errors import AxisError, RequestError
 
@@ -674,6 +675,17 @@ def test_the_loop_of_the_issue_keeps_a_model_inside(framework):
         assert (measured <= 0.5 * (1 + 5e-7)).all()
     assert (measured > 0.49).any()
     assert model.weight.requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_grid_of_a_dtype_is_the_one_of_files(dtype):
+    """What a framework tells of a dtype comes down to what is known of it as stored."""
+    limits = arrays._limits((1.0, 2.0), 4, np.finfo(dtype), np.finfo("float32"))
+
+    assert limits.grid == grid(np.dtype(dtype))
+    assert (limits.lower, limits.upper, limits.length, limits.wide) == (1.0, 2.0, 4, False)
+    assert arrays._limits((0.0, 1e39), 4, np.finfo("f2"), np.finfo("f4")).upper == math.inf
+    assert arrays._limits((0.0, 1e39), 4, np.finfo("f2"), np.finfo("f8")).wide
 
 
 # The page

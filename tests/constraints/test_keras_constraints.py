@@ -229,7 +229,7 @@ def test_a_constraint_can_be_moved_to_other_axes():
     [
         (MaxNorm(2), [0, 1, 2, 3, math.inf], [0, 1, 2, 2, 2]),
         (UnitNorm(), [0.5, 1, 7], [1, 1, 1]),
-        (MinMaxNorm(1, 2), [0.5, 1, 1.5, 3], [1, 1, 1.5, 2]),
+        (MinMaxNorm(1, 2), [0.5, 1, 1.5, 3, math.inf], [1, 1, 1.5, 2, 2]),
         (MinMaxNorm(1, 2, 0.5), [0.5, 1, 1.5, 3], [0.75, 1, 1.5, 2.5]),
         (MinMaxNorm(1, 2, 0.0), [0.5, 3], [0.5, 3]),
     ],
@@ -304,6 +304,17 @@ def test_non_neg_in_the_four_cases():
 def test_contains_drops_the_axes_summed_over(shape, axis, expected):
     """There is one answer for each vector."""
     assert MaxNorm(1, axis=axis).contains(np.zeros(shape, np.float32)).shape == expected
+
+
+@pytest.mark.parametrize("dtype", ["f2", "<f2", ">f2", "f4", ">f4", ">f8"])
+def test_a_sphere_contains_what_the_dtype_holds_of_it(dtype):
+    """Norms cannot be met more closely than numbers are stored, whatever their byte order."""
+    w = np.random.default_rng(0).standard_normal((64, 50)).astype(dtype)
+    inside = UnitNorm().contains(UnitNorm()(w))
+
+    assert inside.dtype == np.bool_
+    assert inside.all()
+    assert not UnitNorm().contains(w).any()
 
 
 @pytest.mark.parametrize("numerics", ["exact", "keras"])

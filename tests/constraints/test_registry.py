@@ -7,7 +7,7 @@ import pytest
 
 from wproj import ElementwiseConstraint, MaxNorm, MinMaxNorm, NonNeg, RadialConstraint, UnitNorm
 from wproj.constraints import Constraint, deserialize, get, serialize
-from wproj.constraints.registry import ALL, build, find
+from wproj.constraints.registry import ALL, build, find, known_name
 from wproj.errors import RequestError, UnknownConstraintError
 
 EXAMPLES = [
@@ -79,6 +79,7 @@ def test_every_constraint_is_radial_or_elementwise(cls):
 )
 def test_names_and_aliases_find_their_class(alias, cls):
     """Keras 3, Keras 2 and tf.keras names alike, made with the defaults."""
+    assert known_name(alias)
     assert find(alias) is cls
     assert type(get(alias)) is cls
     assert type(deserialize(alias)) is cls
@@ -98,6 +99,7 @@ def test_names_and_aliases_find_their_class(alias, cls):
 @pytest.mark.parametrize("question", [find, get, deserialize])
 def test_an_unknown_name_is_refused_with_a_suggestion(question, name, hint):
     """The sentence lists the names, the hint has the nearest."""
+    assert not known_name(name)
     with pytest.raises(UnknownConstraintError) as caught:
         question(name)
     assert str(caught.value) == (

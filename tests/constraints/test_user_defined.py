@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -159,6 +161,22 @@ def test_an_elementwise_constraint_of_ones_own_clips_entries():
     assert Box().contains(w[:4]).tolist() == [False, True, True, False]
 
 
+def test_the_config_of_a_dataclass_of_ones_own_survives_json():
+    """NumPy's numbers and tuples among its fields become JSON's."""
+
+    @dataclass(frozen=True)
+    class Box(ElementwiseConstraint):
+        low: float = 0.0
+        channels: tuple[int, ...] = ()
+
+        def clip(self, values):
+            return np.maximum(values, self.low)
+
+    config = json.loads(json.dumps(Box(np.float32(0.5), (1, 2)).get_config()))
+
+    assert config == {"low": 0.5, "channels": [1, 2]}
+
+
 # On a tensor
 
 
@@ -279,6 +297,26 @@ def test_a_class_is_loaded_from_a_relative_path(source, monkeypatch):
     monkeypatch.chdir(source.parent)
 
     assert load_constraint("center.py:CenterAround").__name__ == "CenterAround"
+
+
+def test_a_module_knows_its_file_and_leaves_none_beside_it(source, monkeypatch):
+    """It has its `__file__`, and no compiled twin appears in the user's folder."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    module = sys.modules[load_constraint(f"{source}:CenterAround").__module__]
+
+    assert module.__file__ == str(source)
+    assert module.__name__ == "wproj_user_center"
+    assert list(source.parent.iterdir()) == [source]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has its own colon, after the drive")
+def test_a_folder_may_have_a_colon_in_its_name(source):
+    """The class is named after the last one."""
+    folder = source.parent / "v1:2"
+    folder.mkdir()
+    moved = source.rename(folder / source.name)
+
+    assert load_constraint(f"{moved}:CenterAround").__name__ == "CenterAround"
 
 
 def test_a_class_is_loaded_from_a_module(source, monkeypatch):

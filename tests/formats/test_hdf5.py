@@ -335,7 +335,7 @@ def virtual(file):
 def external(file):
     """A dataset whose values are in a raw file beside it."""
     folder = os.path.dirname(file.filename)  # noqa: PTH120 # h5py's text
-    raw = os.path.join(folder, "values.raw")  # noqa: PTH118
+    raw = os.path.join(folder, "values.raw")  # noqa: PTH118 # a string
     dataset = file.create_dataset("w", SHAPE, "f4", external=[(raw, 0, 140)])
     dataset[...] = weights()
 

@@ -82,13 +82,13 @@ def test_a_report_on_a_full_disk_leaves_no_part_of_it(run, model, snapshot, asse
     assert snapshot() == before
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")  # noqa: PTH110
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")  # noqa: PTH110 # shorter
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize("verb", ["ls", "audit", "project"])
 def test_standard_output_on_a_full_disk_is_told(run, assert_refused, verb):
     """A report that nobody can read is a failure, though a file may be complete."""
     words = (*WORDS, "-n") if verb == "project" else ()
-    with open("/dev/full", "wb") as full:  # noqa: PTH123
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 # as above
         result = run(verb, "model", *words, stdout=full)
 
     assert_refused(result, 3, "could not write the report: No space left on device")

@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,10 +178,10 @@ def _run(module_name: str) -> Any:  # noqa: ANN401 # a module
     if not path.is_file():
         raise FileNotFoundError(f"no file {module_name}")
     name = f"wproj_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_Uncached(name, str(path)))
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{module_name} is not a Python file")
+    loader = _Uncached(name, str(path))
+    spec = ModuleSpec(name, loader, origin=str(path))
+    spec.has_location = True  # So that the module has its __file__.
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # Where dataclasses and pickle look it up.
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # Where dataclasses and pickle look it up.
+    loader.exec_module(module)
     return module

@@ -102,7 +102,7 @@ def measure(unit: Unit, read: Read, each: Each = map) -> Norms:
 
 def _measure_scaled(unit: Unit, read: Read, each: Each) -> Norms:
     """The same with a power-of-two scale for each vector, which is exact: no square is lost."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # Signaling NaN, on processors without AVX-512.
         exponent = np.frexp(_largest(unit, read))[1]
     return _summed(SquareSum(unit, exponent), unit, read, each).norms()
 

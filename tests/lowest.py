@@ -1,0 +1,23 @@
+"""Prints the lowest version of each dependency, as constraints for pip. Run by `make lowest`."""
+
+import re
+import tomllib
+from pathlib import Path
+
+
+def lowest(requirement: str) -> str:
+    """The requirement that only its lower bound meets.
+
+    >>> lowest("numpy>=2.1")
+    'numpy==2.1'
+    """
+    match = re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", requirement)
+    if match is None:
+        raise ValueError(f"{requirement} is not of the form name>=version")
+    return f"{match[1]}=={match[2]}"
+
+
+if __name__ == "__main__":
+    project = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    dependencies = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    print(*map(lowest, dependencies), sep="\n")

@@ -6,7 +6,10 @@ for cannot be meant (2), any other `WprojError` that it could not be finished (3
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
+
+_LONGEST = 500  # Characters of a name in a sentence.
 
 
 def printable(text: str) -> str:
@@ -36,6 +39,29 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 120
+
+
+def shown(value: object) -> str:
+    """What a file says, as Python writes it, cut where it is long: it may be as long as the file.
+
+    >>> shown("w"), shown([0] * 9), len(shown("w" * 10**6))
+    ("'w'", '[0, 0, 0, 0, 0, 0, ...]', 120)
+    """
+    return _SHOWN.repr(value)
+
+
+def brief(text: str, width: int) -> str:
+    """The text; of a longer one than `width`, both ends.
+
+    >>> brief("abc", 3), brief("abcdefgh", 7)
+    ('abc', 'ab...gh')
+    """
+    half = max(1, (width - 3) // 2)
+    return text if len(text) <= width else f"{text[:half]}...{text[-half:]}"
+
+
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """A count and its noun.
 
@@ -51,9 +77,9 @@ def listed(items: Iterable[str], limit: int = 5) -> str:
     >>> listed(["a", "b", "c"], limit=2)
     'a, b (1 more)'
     """
-    names = [printable(item) for item in items]
+    names = list(items)
     more = f" ({len(names) - limit} more)" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    return ", ".join(printable(brief(name, _LONGEST)) for name in names[:limit]) + more
 
 
 class WprojError(Exception):
@@ -237,7 +263,7 @@ class FileError(InputError):
     """This path cannot be read as a checkpoint: missing, a directory, damaged, unsupported."""
 
     def __init__(self, path: str, problem: str, hint: str | None = None) -> None:
-        super().__init__(f"{printable(path)}: {printable(problem)}", hint)
+        super().__init__(f"{printable(path)}: {printable(brief(problem, 4 * _LONGEST))}", hint)
 
 
 class TensorError(InputError):
@@ -250,7 +276,7 @@ class TensorError(InputError):
 
     def locate(self, path: str, tensor: str) -> "TensorError":
         """The same error, naming the file and the tensor."""
-        return TensorError(self.problem, self.hint, f"{path}: {tensor}")
+        return TensorError(self.problem, self.hint, f"{path}: {brief(tensor, _LONGEST)}")
 
 
 class NonFiniteError(TensorError):

@@ -396,9 +396,12 @@ DAMAGED = {
     "not an object": ("[1]", "without the weight_map"),
     "a tensor twice": (
         f'{{"weight_map": {{"a": "{SHARDS[0]}", "b": "x", "a": "{SHARDS[1]}"}}}}',
-        "has a twice",
+        "has 'a' twice",
     ),
-    "two maps": (f'{{"weight_map": {{"a": "{SHARDS[0]}"}}, "weight_map": {{}}}}', "map twice"),
+    "two maps": (
+        f'{{"weight_map": {{"a": "{SHARDS[0]}"}}, "weight_map": {{}}}}',
+        "has 'weight_map' twice",
+    ),
 }
 
 

@@ -328,19 +328,19 @@ MALFORMED = {
     # Names that appear twice.
     "a tensor twice": (
         f'{{"w":{json.dumps(ONE)},"w":{json.dumps(tensor("F32", [1], 0, 4))}}}'.encode(),
-        "'w' appears twice",
+        "has 'w' twice",
     ),
     ESCAPED_TWICE: (
         f'{{"w":{json.dumps(ONE)},"\\u0077":{json.dumps(tensor("F32", [1], 0, 4))}}}'.encode(),
-        "'w' appears twice",
+        "has 'w' twice",
     ),
     "a field twice": (
         TEXT.replace('"shape"', '"dtype": "F32", "shape"').encode(),
-        "'dtype' appears twice",
+        "has 'dtype' twice",
     ),
     "metadata twice": (
         f'{{"__metadata__":{{}},"__metadata__":{{}},{TEXT[1:]}'.encode(),
-        "'__metadata__' appears twice",
+        "has '__metadata__' twice",
     ),
     # Metadata.
     "metadata with a number": (

@@ -82,7 +82,7 @@ FILES = {
         "5 bytes follow tensor 'a'",
         None,
     ),
-    "a name twice": (safetensors(TWICE, bytes(2)), "'w' appears twice", None),
+    "a name twice": (safetensors(TWICE, bytes(2)), "has 'w' twice", None),
     "an unknown dtype": (
         safetensors({"w": {**u8(0, 4), "dtype": "F7"}}, bytes(4)),
         "'w' has the unknown dtype 'F7'",

@@ -11,13 +11,19 @@ Row = Sequence[str]
 SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 ASCII_SPARKS = ".:-=+*#@"
 
+_WIDEST = 200
+
 
 def columns(rows: Sequence[Row], right: set[int]) -> list[str]:
-    """Rows as lines of aligned columns; those in `right` flush right, the last one as it is."""
+    """Rows as lines of aligned columns; those in `right` flush right, the last one as it is.
+
+    A cell that is wider than `_WIDEST` stands out instead of widening its column in every row.
+    """
     if not rows:
         return []
     last = len(rows[0]) - 1
-    widths = [max(len(row[i]) for row in rows) for i in range(last)]
+    lengths = [[len(row[i]) for row in rows] for i in range(last)]
+    widths = [max((n for n in column if n <= _WIDEST), default=0) for column in lengths]
     return [
         "  ".join(
             [

@@ -14,14 +14,12 @@ from wproj.errors import FileError, listed
 from wproj.formats.base import Checkpoint, Stores, TensorEntry
 from wproj.formats.folders import files_below
 from wproj.formats.huggingface_notes import SUFFIX, Shards, folder_notes, index_notes
+from wproj.formats.links import RECORDS, belonging_to
 from wproj.formats.opening import lfs_pointer
 from wproj.formats.positional import open_regular, read_at
 from wproj.formats.safetensors import SafetensorsCheckpoint, open_safetensors
 from wproj.formats.shards import file_beside, read_map, shard_stores
 
-# What git and downloads note about a folder; a copy with other weights is no clone of anything.
-_RECORDS = (".git", ".cache", ".huggingface")
-_BLOBS, _SHARED = "blobs", ".huggingface-shared-blobs"
 _STALE = "the index is of another state of the files: fetch or save all of them anew"
 
 
@@ -106,24 +104,7 @@ def _is_index(path: Path) -> bool:
 
 def _members(folder: Path) -> list[str]:
     """The files of the folder; the links of Hugging Face's cache are the files they lead to."""
-    own = folder.resolve()
-
-    def belongs(end: Path) -> bool:
-        if end.is_relative_to(own):
-            return end.relative_to(own).parts[0] not in _RECORDS
-        return any(end.is_relative_to(home) for home in _blobs(own))
-
-    return files_below(folder, apart=_RECORDS, follow=belongs)
-
-
-def _blobs(folder: Path) -> Iterator[Path]:
-    """Where the links of a snapshot in Hugging Face's cache end: beside it, or for all models."""
-    snapshots = next((above for above in folder.parents if above.name == "snapshots"), None)
-    if snapshots is not None:
-        yield snapshots.with_name(_BLOBS)
-        shared = snapshots.parent.with_name(_BLOBS)
-        if (shared / _SHARED).is_file():
-            yield shared
+    return files_below(folder, apart=RECORDS, follow=belonging_to(folder))
 
 
 def _unindexed(path: Path, members: Sequence[str]) -> SafetensorsFolder:

@@ -1,16 +1,15 @@
 """What to point out in a Hugging Face folder: nothing that stands in the way, but odd."""
 
-import json
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from wproj.errors import FileError, listed, plural
+from wproj.errors import FileError, listed, plural, shown
 from wproj.formats.base import TensorEntry
 from wproj.formats.positional import read_regular
 from wproj.formats.safetensors import SafetensorsCheckpoint
+from wproj.formats.strict_json import JsonError, parse_json
 
 SUFFIX = ".safetensors"
 Shards = Mapping[str, SafetensorsCheckpoint]
@@ -65,7 +64,7 @@ def _total(index: Path, metadata: object, entries: Sequence[TensorEntry]) -> Ite
     told = metadata.get("total_size") if isinstance(metadata, dict) else None
     total = sum(entry.nbytes for entry in entries)
     if told is not None and told != total:
-        size = reprlib.repr(told)
+        size = shown(told)
         yield f"{index.name} has the total_size {size}, but its tensors take {total} bytes"
 
 
@@ -80,8 +79,8 @@ def _ties(entries: Sequence[TensorEntry]) -> Iterator[str]:
 
 def _says_tied(path: Path) -> bool:
     try:
-        config = json.loads(read_regular(path, _MAX_CONFIG))
-    except (FileError, ValueError, RecursionError):
+        config = parse_json(read_regular(path, _MAX_CONFIG))
+    except (FileError, JsonError):
         return False  # Loaders judge configs; the weights are what is read here.
     if not isinstance(config, dict):
         return False

@@ -11,28 +11,33 @@ import io
 import os
 import secrets
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from wproj.errors import FileError
 from wproj.formats.atomic import DRAFT
 from wproj.formats.base import Checkpoint, Extent, Stores, TensorEntry
 from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
+from wproj.formats.keras_names import MAX_CONFIG
 from wproj.formats.positional import ExtentStore, open_regular
 from wproj.formats.zip_member import Section, StoredMember, stored_member
+from wproj.formats.zip_safety import check_archive
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 NO_CONFIG = f"has no {CONFIG} inside, so names come from the weights alone"
 
 _CHUNK = 1 << 20
-# An archive that inflates to more than this, and a hundredfold, is a bomb.
-_BOMB_BYTES, _BOMB_RATIO = 1 << 28, 100
+# What `zipfile` raises for archives that nobody could have meant.
+_FAULTS = (
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, OverflowError, ValueError),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +81,11 @@ def open_keras_archive(path: Path) -> KerasArchive:
     Raises:
         FileError: It is damaged or unsafe, or holds no Keras weights.
     """
-    with _archive(path) as archive:
-        _check_members(path, archive)
-        config = archive.read(CONFIG) if CONFIG in archive.namelist() else None
-        member = _member(path, archive)
+    with _archive(path) as archive, _descriptor(path) as descriptor:
+        _check_weights(path, archive)
+        check_archive(path, archive, descriptor)
+        config = _config(archive)
+        member = stored_member(archive, WEIGHTS, descriptor)
     try:
         inside = _open_weights(path, member)
     except FileError as error:
@@ -100,10 +106,11 @@ def open_keras_archive(path: Path) -> KerasArchive:
     )
 
 
-def _member(path: Path, archive: zipfile.ZipFile) -> StoredMember | None:
+@contextmanager
+def _descriptor(path: Path) -> Iterator[int]:
     descriptor = open_regular(path)
     try:
-        return stored_member(archive, WEIGHTS, descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -112,12 +119,9 @@ def _open_weights(path: Path, member: StoredMember | None) -> Hdf5Checkpoint:
     if member is None:
         with _unpacked(path, None) as weights:
             return open_hdf5(weights)
-    descriptor = open_regular(path)
-    try:
+    with _descriptor(path) as descriptor:
         section = Section(descriptor, member.offset, member.size)
         return open_hdf5(path, io.BufferedReader(section))
-    finally:
-        os.close(descriptor)
 
 
 def _in_one_piece(entry: TensorEntry) -> bool:
@@ -154,35 +158,26 @@ def _extent_store(descriptor: int, entry: TensorEntry) -> ExtentStore:
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with (
+            open(open_regular(path), "rb") as file,  # noqa: PTH123 # by descriptor
+            zipfile.ZipFile(file) as archive,
+        ):
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except _FAULTS as error:
         raise FileError(str(path), f"is a damaged zip archive: {error}") from error
 
 
-def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
-    infos = archive.infolist()
-    names = [info.filename for info in infos]
-    if WEIGHTS not in names:
+def _check_weights(path: Path, archive: zipfile.ZipFile) -> None:
+    if WEIGHTS not in archive.namelist():
         raise FileError(str(path), f"is a zip archive without {WEIGHTS}, so not one of Keras")
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise FileError(str(path), f"holds two members named {twice}")
-    escaping = next(filter(_escapes, names), None)
-    if escaping is not None:
-        raise FileError(str(path), f"holds the member {escaping}, which leaves the archive")
-    for info in infos:
-        if info.flag_bits & 1:
-            raise FileError(str(path), f"{info.filename} inside is encrypted")
-        if info.file_size > max(_BOMB_BYTES, _BOMB_RATIO * info.compress_size):
-            problem = f"{info.filename} inside inflates {info.compress_size} bytes to"
-            raise FileError(str(path), f"{problem} {info.file_size}")
 
 
-def _escapes(name: str) -> bool:
-    windows = PureWindowsPath(name)
-    absolute = bool(windows.drive or windows.root or PurePosixPath(name).is_absolute())
-    return absolute or ".." in windows.parts
+def _config(archive: zipfile.ZipFile) -> bytes | None:
+    """The config, or so much of it as shows that it is too long."""
+    if CONFIG not in archive.namelist():
+        return None
+    with archive.open(CONFIG) as member:
+        return member.read(MAX_CONFIG + 1)
 
 
 @contextmanager

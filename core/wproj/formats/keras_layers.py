@@ -16,6 +16,10 @@ from wproj.formats.keras_parts import CELLS, Config, Part, is_quantized, parts_o
 
 # Where the classes of Keras have been through the years.
 _KERAS = ("keras", "keras_core", "tf_keras", "tensorflow")
+# Characters of one name, and of all of them: each begins with those of all layers around.
+_LONGEST, _MOST_TEXT = 1 << 16, 1 << 26
+# Layers that make two of the one inside. One in another would be four, and so on.
+_DOUBLING = ("Bidirectional", "SpectralNormalization")
 # What a quantized layer stores at most, in float8.
 _MOST_QUANTIZED = 8
 
@@ -64,7 +68,11 @@ def roles(config: Config) -> dict[str, Role]:
         ValueError: Two variables resolve to one path.
     """
     found: dict[str, Role] = {}
+    size = 0
     for path, role in _layer(config, _Place(), top=True):
+        size += len(path) + len(role.name)
+        if size > _MOST_TEXT:
+            raise ValueError("its names are too long, all in all")
         if path in found:
             raise ValueError(f"resolves both {found[path].name} and {role.name} to {path}")
         found[path] = role
@@ -78,11 +86,15 @@ def canonical(path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a layer is in the file, the layers that lead to it, and who has to confirm that."""
+    """Where a layer is in the file, the layers that lead to it, and who has to confirm that.
+
+    `doubled` says whether a layer around it makes two of it.
+    """
 
     path: str = ""
     name: str = ""
     witnesses: Mapping[str, str] = field(default_factory=dict)
+    doubled: bool = False
 
     def below(self, attribute: str, name: str = "") -> "_Place":
         """The place of what an attribute of the layer here holds."""
@@ -109,6 +121,7 @@ def _layer(layer: Config, place: _Place, *, top: bool = False) -> Iterator[tuple
         if foreign and "name" not in config:
             return
         place = replace(place, name=f"{place.name}{config.get('name', kind)}/")
+    place = _bounded(kind, place)
     if not foreign:
         yield from _own(kind, config, place)
     # Models are stored alike whatever their class is. Of other classes that is only a guess.
@@ -116,6 +129,17 @@ def _layer(layer: Config, place: _Place, *, top: bool = False) -> Iterator[tuple
     for attribute, child in _children(kind, config):
         below = place.below(attribute)
         yield from _layer(child, below.seen(_name(child)) if guessed else below)
+
+
+def _bounded(kind: str, place: _Place) -> _Place:
+    """The place of a layer, as long as a small config cannot make endless work of it."""
+    if len(place.name) + len(place.path) > _LONGEST:
+        raise ValueError("the name of a layer is too long")
+    if kind not in _DOUBLING:
+        return place
+    if place.doubled:
+        raise ValueError(f"it has a {kind} inside of another layer that doubles its own")
+    return replace(place, doubled=True)
 
 
 def _is_foreign(layer: Config) -> bool:
@@ -163,7 +187,7 @@ def _spectral(config: Config, place: _Place) -> Iterator[tuple[str, Role]]:
     Once they are quantized, what it stores of them is of no use.
     """
     inner = config.get("layer")
-    found = _layer(inner, _Place("layer")) if isinstance(inner, Mapping) else ()
+    found = _layer(inner, _Place("layer", doubled=True)) if isinstance(inner, Mapping) else ()
     twins = [role for _, role in found if role.variable in ("kernel", "embeddings")]
     if twins and isinstance(inner, Mapping):
         twin = replace(twins[0], name=f"{place.name}{twins[0].variable}")

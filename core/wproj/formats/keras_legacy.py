@@ -17,6 +17,7 @@ from wproj.formats.keras_layers import Role, canonical
 from wproj.formats.keras_old_kernels import OldKernel, old_kernels
 
 _ROOT = "model_weights/"
+_MOST_SCOPES = 32  # That are doubled: of layers in layers.
 _SUFFIX = re.compile(r"(?<=.):\d+$")  # TensorFlow's number of the output of an operation
 _OLD_WORDS = (
     r"[WUb](?:_[ifcozrh])?|alphas|gamma|beta|running_(?:mean|std)|(?:depth|point)wise_kernel"
@@ -48,7 +49,7 @@ def legacy_name(path: str) -> str:
     'top/bias'
     """
     parts = _SUFFIX.sub("", path.removeprefix(_ROOT)).split("/")
-    for half in range((len(parts) - 1) // 2, 0, -1):
+    for half in range(min((len(parts) - 1) // 2, _MOST_SCOPES), 0, -1):
         if parts[:half] == parts[half : 2 * half]:
             del parts[:half]
             break
@@ -250,8 +251,8 @@ def _stem(meant: _Meant) -> str:
 
 
 def _uncounted(name: str) -> str:
-    numbers = re.match(r"(?:\d+_)*", name[::-1])  # From its end: from its start it would take long.
-    return name[: len(name) - (numbers.end() if numbers else 0)]
+    counted = re.match(r"(?:\d++_)*+", name[::-1])  # From the end, each character once.
+    return name[: len(name) - counted.end()] if counted else name
 
 
 def _as_stored(role: Role, stored: _Stored, kernels: Mapping[str, OldKernel]) -> Role | None:

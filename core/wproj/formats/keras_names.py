@@ -4,19 +4,21 @@ From the config where there is one; else from the layer names that Keras 3.6 and
 the variables, or from the paths of legacy files, which are made of names.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from wproj.errors import shown
 from wproj.formats.base import TensorEntry
 from wproj.formats.keras_layers import Role, canonical, roles
 from wproj.formats.keras_legacy import legacy_name, legacy_roles, whole_name
 from wproj.formats.keras_old_configs import today
+from wproj.formats.strict_json import JsonError, parse_json
 
-MAX_CONFIG = 1 << 26
-_FAULTS = (ValueError, TypeError, AttributeError, RecursionError)
+MAX_CONFIG = 1 << 24  # Bytes; of the largest models that Keras comes with they are a tenth.
+_MAX_VALUES = 1 << 21  # Each takes a hundred bytes of memory, and more once it is translated.
+_FAULTS = (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError, LookupError)
 
 
 class ConfigError(ValueError):
@@ -30,11 +32,14 @@ def parse_config(text: str | bytes) -> Mapping[str, Any]:
         ConfigError: It is not JSON, or not of a model.
     """
     if len(text) > MAX_CONFIG:
-        raise ConfigError(f"has {len(text)} bytes, more than the {MAX_CONFIG} allowed")
+        raise ConfigError(f"has more than {MAX_CONFIG} bytes")
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if sum(map(data.count, (b"[", b"{", b","))) > _MAX_VALUES:
+        raise ConfigError(f"has more than {_MAX_VALUES} values")
     try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"is not JSON: {error}") from error
+        config = parse_json(text)
+    except JsonError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
         raise ConfigError("does not describe a model")
     return config
@@ -53,7 +58,10 @@ def name_entries(
     labels = {canonical(path): label for path, label in labels.items()}
     known = _confirmed(_roles(config), {canonical(entry.path) for entry in entries}, labels)
     known = {**known, **_legacy_roles(entries, known, config)}
-    told = [_told(entry, known, labels) for entry in entries]
+    try:
+        told = [_told(entry, known, labels) for entry in entries]
+    except _FAULTS as error:
+        raise ConfigError(f"is not one of Keras: {error}") from error
     counts = Counter(entry.name for entry in told)
     return tuple(
         e if counts[e.name] == 1 else replace(e, name=e.path, named_by="path") for e in told
@@ -69,7 +77,7 @@ def _told(entry: TensorEntry, known: Mapping[str, Role], labels: Mapping[str, st
         return replace(entry, name=name, named_by="attribute" if label else "path")
     obstacle = entry.obstacle
     if entry.kind == "float" and not role.fits(entry.shape):
-        sizes = ",".join("?" if size is None else str(size) for size in role.shape or ())
+        sizes = ",".join("?" if size is None else shown(size) for size in role.shape or ())
         obstacle = f"its shape contradicts the config, whose {role.layer} has ({sizes})"
     return replace(
         entry,

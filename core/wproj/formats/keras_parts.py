@@ -86,7 +86,7 @@ def _contracted(config: Config, rank: int) -> tuple[int, ...]:
 
 def _size(config: Config, key: str, factor: int = 1) -> int | None:
     value = config.get(key)
-    return value * factor if isinstance(value, int) else None
+    return value * factor if isinstance(value, int) and abs(value) < 2**63 else None
 
 
 def _window(config: Config) -> Sizes:

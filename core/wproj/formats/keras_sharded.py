@@ -5,15 +5,16 @@ files of each group of variables; a group may lie in several.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wproj.errors import FileError, listed, plural
+from wproj.errors import FileError, brief, listed, plural
 from wproj.formats.base import Stores, TensorEntry
 from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
 from wproj.formats.keras_weights import KerasWeights
+from wproj.formats.links import belonging_to
 from wproj.formats.positional import open_regular
 from wproj.formats.shards import file_beside, read_map, shard_stores
 
@@ -45,7 +46,8 @@ def open_sharded(path: Path) -> ShardedWeights:
     groups = _groups(path)
     names = list(dict.fromkeys(name for files in groups.values() for name in files))
     shards = {name: _shard(path, name) for name in names}
-    entries = [entry for group, files in groups.items() for entry in _members(group, files, shards)]
+    held = {name: _by_group(shard.entries) for name, shard in shards.items()}
+    entries = [entry for group, files in groups.items() for entry in _members(group, files, held)]
     _check_unique(path, entries)
     _check_complete(path, groups, entries)
     sharded = ShardedWeights(
@@ -70,7 +72,7 @@ def _groups(path: Path) -> dict[str, list[str]]:
 def _files(path: Path, group: str, files: object) -> list[str]:
     names = files if isinstance(files, list) else [files]
     if not names:
-        raise FileError(str(path), f"maps {group} to no file")
+        raise FileError(str(path), f"maps {brief(group, 200)} to no file")
     return list(dict.fromkeys(file_beside(path, group, name) for name in names))
 
 
@@ -79,6 +81,9 @@ def _shard(path: Path, name: str) -> Hdf5Checkpoint:
     beside = path.with_name(name)
     if not beside.exists():
         raise FileError(str(path), f"names the shard {name}, which is missing")
+    if beside.is_symlink() and not belonging_to(path.parent)(beside.resolve()):
+        problem = f"names the shard {name}, which is a link to a file from elsewhere"
+        raise FileError(str(path), problem, "put the file itself there, if it is of this model")
     try:
         os.close(open_regular(beside))  # HDF5 would wait for a pipe.
         return open_hdf5(beside)
@@ -88,16 +93,18 @@ def _shard(path: Path, name: str) -> Hdf5Checkpoint:
         ) from error
 
 
+def _by_group(entries: Sequence[TensorEntry]) -> dict[str, list[TensorEntry]]:
+    groups: dict[str, list[TensorEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.path.rpartition("/")[0], []).append(entry)
+    return groups
+
+
 def _members(
-    group: str, files: list[str], shards: Mapping[str, Hdf5Checkpoint]
+    group: str, files: list[str], held: Mapping[str, Mapping[str, list[TensorEntry]]]
 ) -> Iterator[TensorEntry]:
     """The variables of a group, in the order of their numbers."""
-    found = [
-        replace(entry, file=name)
-        for name in files
-        for entry in shards[name].entries
-        if entry.path.rpartition("/")[0] == group
-    ]
+    found = [replace(entry, file=name) for name in files for entry in held[name].get(group, ())]
     yield from sorted(found, key=lambda entry: (len(entry.path), entry.path))
 
 
@@ -118,7 +125,9 @@ def _check_complete(
     for group, files in groups.items():
         lacking = [name for name in files if (group, name) not in held]
         if lacking:
-            raise FileError(str(path), f"maps {group} to {listed(lacking)}, which does not hold it")
+            raise FileError(
+                str(path), f"maps {brief(group, 200)} to {listed(lacking)}, which does not hold it"
+            )
 
 
 def _notes(shards: Mapping[str, Hdf5Checkpoint], entries: list[TensorEntry]) -> Iterator[str]:

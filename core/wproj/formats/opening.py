@@ -43,12 +43,15 @@ def open_checkpoint(
             reads.
     """
     path = Path(path)
-    early = {path: stamp_of(path)} if path.is_file() else {}
-    checkpoint = _open(path, hdf5)
-    if config is not None:
-        checkpoint = _with_config(checkpoint, Path(config))
-    members = [checkpoint.folder / member for member in checkpoint.members]
-    stamps = early | {member: stamp_of(member) for member in members}
+    try:
+        early = {path: stamp_of(path)} if path.is_file() else {}
+        checkpoint = _open(path, hdf5)
+        if config is not None:
+            checkpoint = _with_config(checkpoint, Path(config))
+        members = [checkpoint.folder / member for member in checkpoint.members]
+        stamps = early | {member: stamp_of(member) for member in members}
+    except OSError as error:  # A name that is too long, a disk that fails, a file of the kernel's.
+        raise FileError(str(path), f"cannot be read: {error.strerror or error}") from error
     return replace(checkpoint, stamps=stamps)
 
 

@@ -18,6 +18,8 @@ from wproj.formats.base import Extent
 _CHUNK = 1 << 24
 _BLOCK = 1 << 12  # Bytes; of nearly all file systems.
 _FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file.
+# Without O_NONBLOCK, a FIFO that has taken the place of a file would be waited for.
+_FLAGS = sum(getattr(os, f"O_{name}", 0) for name in ("BINARY", "CLOEXEC", "NONBLOCK", "NOCTTY"))
 _SEEKING = threading.Lock()
 
 
@@ -28,18 +30,27 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
         FileError: It is missing, not readable, or not a regular file.
     """
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise FileError(str(path), "is a directory", "give a safetensors or HDF5 file in it")
-        if not stat.S_ISREG(mode):
-            raise FileError(str(path), "is not a regular file")
-        return os.open(path, flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        _check_regular(path, path.stat().st_mode)  # To open a device can be to do something.
+        descriptor = os.open(path, flags | _FLAGS)
+        try:
+            _check_regular(path, os.fstat(descriptor).st_mode)  # It may be another thing by now.
+        except FileError:
+            os.close(descriptor)
+            raise
+        return descriptor
     except FileNotFoundError as error:
         raise FileError(str(path), "there is no such file") from error
     except OSError as error:
         raise FileError(str(path), f"cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # A NUL byte in the path.
         raise FileError(str(path), f"is not a path: {error}") from error
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise FileError(str(path), "is a directory", "give a safetensors or HDF5 file in it")
+    if not stat.S_ISREG(mode):
+        raise FileError(str(path), "is not a regular file")
 
 
 def read_regular(path: Path, limit: int) -> bytes:

@@ -4,24 +4,25 @@ Format: https://github.com/huggingface/safetensors#format. The header is read he
 library drops duplicate names and cannot say what is wrong where; the library then has to agree.
 """
 
-import json
 import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from wproj.dtypes import kind_of
-from wproj.errors import FileError, printable
+from wproj.errors import FileError, shown
 from wproj.formats.base import Checkpoint, Extent, Layout, Stores, TensorEntry
 from wproj.formats.positional import ExtentStore, open_regular, read_at
+from wproj.formats.strict_json import JsonError, parse_json
 
 _MAX_HEADER = 100_000_000
+_MAX_RANK = 64  # Of NumPy's arrays.
 
 # Every dtype of the specification: the name of NumPy or ml_dtypes, and the bits of an entry.
 _DTYPES = {
@@ -120,29 +121,12 @@ def _position(entry: TensorEntry) -> tuple[int, int]:
 
 def _parse(data: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, _MalformedError):
-            raise
-        raise _MalformedError(f"the header is not JSON: {error}") from error
+        header = parse_json(data, unique=True, constants=False)
+    except JsonError as error:
+        raise _MalformedError(f"the header {error}") from error
     if not isinstance(header, dict):
         raise _MalformedError("the header is not a JSON object")
     return header
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value] # set.add returns None
-        raise _MalformedError(f"the name {twice!r} appears twice")
-    return result
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise _MalformedError(f"the header holds {text}, which JSON does not have")
 
 
 def _metadata(value: object) -> dict[str, str]:
@@ -155,24 +139,30 @@ def _metadata(value: object) -> dict[str, str]:
 
 def _entry(name: str, fields: object, start: int) -> TensorEntry:
     if not isinstance(fields, dict):
-        raise _MalformedError(f"tensor {name!r} is not described by an object")
+        raise _MalformedError(f"tensor {shown(name)} is not described by an object")
     code: Any = fields.get("dtype")
     shape: Any = fields.get("shape")
     offsets: Any = fields.get("data_offsets")
     if not isinstance(code, str) or code not in _DTYPES:
-        raise _MalformedError(f"tensor {name!r} has the unknown dtype {code!r}")
+        raise _MalformedError(f"tensor {shown(name)} has the unknown dtype {shown(code)}")
     if not _counts(shape):
-        raise _MalformedError(f"tensor {name!r} has the shape {shape!r}")
+        raise _MalformedError(f"tensor {shown(name)} has the shape {shown(shape)}")
     if not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise _MalformedError(f"tensor {name!r} has the data_offsets {offsets!r}")
+        raise _MalformedError(f"tensor {shown(name)} has the data_offsets {shown(offsets)}")
+    if len(shape) > _MAX_RANK:
+        raise _MalformedError(
+            f"tensor {shown(name)} has {len(shape)} axes, more than the {_MAX_RANK} of any array"
+        )
     dtype, bits = _DTYPES[code]
     nbytes = offsets[1] - offsets[0]
     extent = math.prod(size for size in shape if size)  # NumPy counts the others, too.
     if extent * bits >= 2**66:
-        raise _MalformedError(f"tensor {name!r} has the shape {shape}, beyond any memory")
+        raise _MalformedError(
+            f"tensor {shown(name)} has the shape {shown(shape)}, beyond any memory"
+        )
     if math.prod(shape) * bits != 8 * nbytes:
         raise _MalformedError(
-            f"tensor {name!r}: {dtype} of shape {shape} does not take {nbytes} bytes"
+            f"tensor {shown(name)}: {dtype} of shape {shown(shape)} does not take {nbytes} bytes"
         )
     stored = _numpy(dtype) if bits >= 8 else None
     return TensorEntry(
@@ -188,7 +178,7 @@ def _entry(name: str, fields: object, start: int) -> TensorEntry:
 
 
 def _counts(value: Any) -> bool:  # noqa: ANN401 # anything that JSON holds
-    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
+    return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**64 for n in value)
 
 
 def _numpy(name: str) -> np.dtype[Any]:
@@ -204,10 +194,10 @@ def _check_cover(entries: list[TensorEntry], start: int, size: int) -> None:
     for entry in entries:
         offset, nbytes = _position(entry)
         if offset < position:
-            raise _MalformedError(f"tensor {entry.name!r} overlaps {before}")
+            raise _MalformedError(f"tensor {shown(entry.name)} overlaps {before}")
         if offset > position:
             raise _MalformedError(f"there is a hole of {offset - position} bytes after {before}")
-        position, before = offset + nbytes, f"tensor {printable(entry.name)!r}"
+        position, before = offset + nbytes, f"tensor {shown(entry.name)}"
     if position > size:
         raise _MalformedError(f"{before} ends {position - size} bytes behind the end of the file")
     if position < size:

@@ -1,22 +1,19 @@
 """Checkpoints in shards: the JSON that maps names to files beside it, and access to those files."""
 
-import json
-import reprlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from wproj.errors import FileError
+from wproj.errors import FileError, brief, shown, storable
 from wproj.formats.base import Checkpoint, PackedStore, Store, Stores, TensorEntry
 from wproj.formats.positional import read_regular
+from wproj.formats.strict_json import JsonError, parse_json
 
 _MAX_MAP = 1 << 26
-
-
-class _TwiceError(ValueError):
-    """A name that is twice in an object of JSON."""
+_LONGEST = 255  # Bytes of a file's name, on nearly every file system.
+_PORTS = tuple(f"{port}{number}" for port in ("COM", "LPT") for number in "123456789\xb9\xb2\xb3")
+_DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_PORTS})
 
 
 def read_map(path: Path) -> dict[str, Any]:
@@ -26,23 +23,13 @@ def read_map(path: Path) -> dict[str, Any]:
         FileError: It is too long, not JSON, has a name twice or no weight_map.
     """
     try:
-        found = json.loads(read_regular(path, _MAX_MAP), object_pairs_hook=_unique)
-    except _TwiceError as error:
-        raise FileError(str(path), f"has {error} twice") from error
-    except (ValueError, RecursionError) as error:
-        raise FileError(str(path), f"is not JSON: {error}") from error
+        found = parse_json(read_regular(path, _MAX_MAP), unique=True)
+    except JsonError as error:
+        raise FileError(str(path), str(error)) from error
     groups = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(groups, dict) or not groups:
         raise FileError(str(path), "is JSON without the weight_map of a sharded checkpoint")
     return dict(found)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise _TwiceError(name)
-    return result
 
 
 def file_beside(path: Path, key: str, name: object) -> str:
@@ -54,13 +41,24 @@ def file_beside(path: Path, key: str, name: object) -> str:
     if isinstance(name, str):
         windows = PureWindowsPath(name)
         plain = windows.name == name and PurePosixPath(name).name == name
-        if plain and name not in ("", ".", "..") and "\0" not in name:
+        if plain and name not in ("", ".", "..") and not _is_special(name):
             return name
+    given = f"maps {brief(key, 200)} to {brief(shown(name), 200)}"
     raise FileError(
         str(path),
-        f"maps {key} to {reprlib.repr(name)}, which is not the name of a file beside it",
+        f"{given}, which is not the name of a file beside it",
         "shards are read from the folder of their map alone",
     )
+
+
+def _is_special(name: str) -> bool:
+    """Whether the name ends early, is too long, or means something else on some system.
+
+    Windows takes `nul.h5` for a device, `a:b` for a part of a file `a`, and `a.` for `a`.
+    """
+    stem = name.partition(".")[0].rstrip(" ").upper()
+    strange = "\0" in name or ":" in name or name[-1] in ". "
+    return strange or stem in _DEVICES or len(storable(name).encode()) > _LONGEST
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wproj.errors import printable, shape_text, storable
@@ -104,21 +103,27 @@ def _kernels(checkpoint: Checkpoint) -> Iterator[TensorEntry]:
 
 def _patterns(checkpoint: Checkpoint) -> dict[str, str]:
     """A pattern for each tensor that takes it alone, by path: its name where that will do."""
-    counts = Counter(entry.name for entry in checkpoint.entries)
-    plain = {name for name in counts if counts[name] == 1 and not name.startswith("/")}
-    return {
-        entry.path: entry.name
-        if entry.name in plain and _fits(entry.name)
-        else _other_pattern(entry, checkpoint)
-        for entry in checkpoint.entries
-    }
+    taken = _taken(checkpoint.entries)
+    return {entry.path: _pattern(entry, taken) for entry in checkpoint.entries}
 
 
-def _other_pattern(entry: TensorEntry, checkpoint: Checkpoint) -> str:
-    """A pattern for a tensor whose name is none: patterns lose a first slash, for example."""
-    texts = filter(_fits, (f"/{entry.name}", entry.path, f"/{entry.path}"))
-    fitting = (text for text in texts if globs.select(text, checkpoint.entries) == [entry])
-    return next(fitting, f"re:{storable(re.escape(entry.name))}")
+def _pattern(entry: TensorEntry, taken: Mapping[str, list[TensorEntry]]) -> str:
+    """The name, where it takes this tensor alone: patterns lose a first slash, for example."""
+    for text in (entry.name, f"/{entry.name}", entry.path, f"/{entry.path}"):
+        if _fits(text) and taken.get(text.removeprefix("/")) == [entry]:
+            return text
+    return f"re:{storable(re.escape(entry.name))}"
+
+
+def _taken(entries: Sequence[TensorEntry]) -> dict[str, list[TensorEntry]]:
+    """What each exact name takes, as `globs.select` has it: by name, or else by path."""
+    named: dict[str, list[TensorEntry]] = {}
+    stored: dict[str, list[TensorEntry]] = {}
+    for entry in entries:
+        named.setdefault(entry.name, []).append(entry)
+        for path in dict.fromkeys(globs.paths(entry)):
+            stored.setdefault(path, []).append(entry)
+    return stored | named
 
 
 def _fits(name: str) -> bool:

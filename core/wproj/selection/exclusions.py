@@ -65,7 +65,7 @@ def _moving_by_place(path: str, every_name: Collection[str]) -> bool:
         return False
     group, _, number = path.rpartition("/")
     count = sum(f"{group}/{n}" in every_name for n in range(4))
-    return int(number) >= count - 2
+    return number not in map(str, range(count - 2))
 
 
 def _scale_of(name: str, every_name: Collection[str]) -> str | None:

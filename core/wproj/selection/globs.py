@@ -3,12 +3,15 @@
 import difflib
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from wcmatch import fnmatch
 
 from wproj.errors import NoMatchError, RuleSyntaxError
 from wproj.formats.base import Checkpoint, TensorEntry
 
+# What is compared letter by letter to find the nearest names: a second at most.
+_MOST, _LONGEST = 5_000, 200
 # Case counts on every system, `*` crosses `/` and `.`, and nothing else is special.
 _FLAGS = fnmatch.CASE | fnmatch.BRACE | fnmatch.DOTMATCH | fnmatch.FORCEUNIX
 
@@ -96,9 +99,10 @@ def _expression(pattern: str) -> Callable[[str], bool]:
 
 
 def nearest(pattern: str, entries: Sequence[TensorEntry]) -> list[str]:
-    """Up to three names that look like `pattern`."""
-    plain = re.sub(r"[*?\[\]{}!]|^re:", "", pattern)
-    return difflib.get_close_matches(plain, [entry.name for entry in entries], n=3, cutoff=0.3)
+    """Up to three names that look like `pattern`, of the first few thousand that are not long."""
+    plain = re.sub(r"[*?\[\]{}!]|^re:", "", pattern)[:_LONGEST]
+    names = (entry.name for entry in entries if len(entry.name) <= _LONGEST)
+    return difflib.get_close_matches(plain, list(islice(names, _MOST)), n=3, cutoff=0.3)
 
 
 def looser(pattern: str, entries: Sequence[TensorEntry]) -> tuple[str, int] | None:

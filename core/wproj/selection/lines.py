@@ -20,6 +20,27 @@ _TOKEN = re.compile(
 )
 
 
+# The same, and what keys are made of. Whatever it begins with is taken to its end, be it valid or
+# not: nothing is looked at twice.
+_PART = r"""(?:[\w-]++|"(?:[^"\\\n]++|\\.)*+"?|'[^'\n]*+'?)"""
+_KEY = re.compile(
+    r'''"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+(?:"{3,5}|\Z)|#[^\n]*+'''
+    r"|'''(?:[^']++|'{1,2}(?!'))*+(?:'{3,5}|\Z)"
+    rf"|(?P<key>{_PART}(?:[ \t]*+\.[ \t]*+{_PART})*+)",
+    re.DOTALL,
+)
+
+
+def longest_key(text: str) -> int:
+    """How many parts the longest dotted key of a text has at most, be it TOML or not.
+
+    >>> longest_key("a.b . 'c' = 1 # x.y.z.x.y.z"), longest_key("[")
+    (3, 0)
+    """
+    keys = (found["key"] for found in _KEY.finditer(text))
+    return max((key.count(".") + 1 for key in keys if key), default=0)
+
+
 def lines_of(text: str) -> dict[Place, int]:
     r"""The line, from 1, on which each value of a TOML document begins, by its place.
 

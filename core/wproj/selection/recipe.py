@@ -16,7 +16,7 @@ import msgspec
 
 from wproj.errors import RecipeError, RequestError, listed, printable
 from wproj.formats.base import Layout
-from wproj.selection.lines import Place, lines_of
+from wproj.selection.lines import Place, lines_of, longest_key
 from wproj.selection.recipe_rules import axis_of, steps_of
 from wproj.selection.recipe_tables import (
     CheckPolicy,
@@ -28,6 +28,7 @@ from wproj.selection.recipe_tables import (
 from wproj.selection.rules import Rule
 
 _MAX_RECIPE = 1 << 20
+_MOST_PARTS = 64  # Of a key such as `tool.wproj.rule`.
 _TOO_DEEP = "is nested too deeply"
 
 
@@ -124,7 +125,7 @@ def find_recipe(start: Path) -> Path | None:
 
 def _has_table(project: Path) -> bool:
     try:
-        tool = tomllib.loads(_read(project).decode()).get("tool")
+        tool = _document(_read(project).decode()).get("tool")
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(tool, dict) and "wproj" in tool
@@ -137,7 +138,8 @@ def _read(path: Path) -> bytes:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "is not a regular file")
-    with path.open("rb") as file:
+    waiting = getattr(os, "O_NONBLOCK", 0)  # For a FIFO that has taken its place.
+    with open(path, "rb", opener=lambda p, flags: os.open(p, flags | waiting)) as file:  # an opener
         return file.read(_MAX_RECIPE + 1)
 
 
@@ -148,6 +150,14 @@ def _decode(content: bytes, path: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(path, None, f"is not UTF-8: {error.reason}") from error
+
+
+def _document(text: str) -> dict[str, Any]:
+    """What TOML says; its parser takes time with the square of a key's parts."""
+    parts = longest_key(text)
+    if parts > _MOST_PARTS:
+        raise tomllib.TOMLDecodeError(f"a key has {parts} parts, more than {_MOST_PARTS}")
+    return tomllib.loads(text)
 
 
 def _override(data: dict[str, Any], setting: str) -> None:
@@ -177,7 +187,7 @@ def _rule_named(name: str, data: Mapping[str, Any], setting: str) -> dict[str, A
 
 def _toml_value(text: str) -> Any:  # noqa: ANN401 # anything that TOML holds
     try:
-        document = tomllib.loads(f"value = {text}")
+        document = _document(f"value = {text}")
     except (ValueError, RecursionError):
         return text
     return document["value"] if len(document) == 1 else text
@@ -196,7 +206,7 @@ class _Reading:
     def of(cls, text: str, path: str, table: tuple[str, ...]) -> "_Reading":
         """The table of the document `text`."""
         try:
-            data: Any = tomllib.loads(text)
+            data: Any = _document(text)
         except RecursionError as error:
             raise RecipeError(path, None, _TOO_DEEP) from error
         except tomllib.TOMLDecodeError as error:

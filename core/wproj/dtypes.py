@@ -5,6 +5,7 @@ the formats know about byte order and about HDF5's opaque bytes.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import ml_dtypes
@@ -79,6 +80,7 @@ def short_name(name: str) -> str:
     return _SHORT.get(name, name)
 
 
+@cache
 def grid(dtype: np.dtype[Any]) -> Grid:
     """The grid of a float dtype.
 

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import EllipsisType
 from typing import Any, Protocol, TypeVar
 
@@ -106,20 +107,7 @@ class Vectors:
         Raises:
             AxisError: The tensor has no such axis, or it is given twice.
         """
-        normal = normalize_axis(axis, shape)
-        dims: list[int] = []
-        summed: list[bool] = []
-        for position, size in enumerate(shape):
-            if size == 1:
-                continue
-            if summed and summed[-1] == (position in normal):
-                dims[-1] *= size
-            else:
-                dims.append(size)
-                summed.append(position in normal)
-        if not dims:
-            dims, summed = [1], [True]
-        return cls(tuple(shape), normal, tuple(dims), tuple(summed))
+        return _vectors(tuple(shape), normalize_axis(axis, shape))
 
     @property
     def length(self) -> int:
@@ -203,6 +191,24 @@ class Vectors:
             0 if summed else i for i, summed in zip(outer, self.summed[whole:depth], strict=True)
         ]
         return (*fixed, slice(0, 1) if self.summed[depth] else span, ...)
+
+
+@lru_cache(maxsize=64)
+def _vectors(shape: tuple[int, ...], axis: tuple[int, ...]) -> Vectors:
+    """The same for sorted axes; the tensors of a checkpoint have few shapes."""
+    dims: list[int] = []
+    summed: list[bool] = []
+    for position, size in enumerate(shape):
+        if size == 1:
+            continue
+        if summed and summed[-1] == (position in axis):
+            dims[-1] *= size
+        else:
+            dims.append(size)
+            summed.append(position in axis)
+    if not dims:
+        dims, summed = [1], [True]
+    return Vectors(shape, axis, tuple(dims), tuple(summed))
 
 
 def normalize_axis(axis: int | Sequence[int] | None, shape: Sequence[int]) -> tuple[int, ...]:

@@ -20,7 +20,8 @@ _HARMLESS = re.compile(r"\w[\w./-]*", re.ASCII)
 def tensor_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """The names that begin with what is typed, of the checkpoints already on the line.
 
-    Silent whatever happens, and never late: a shell waits for the answer.
+    Silent whatever happens, and never late: a shell waits for the answer. HDF5 is read at once, for
+    this process ends right away, and if a file crashes it, nothing is offered.
     """
     found: list[str] = []
     worker = Thread(target=_collect, args=(_files(ctx), found), daemon=True)
@@ -69,7 +70,7 @@ def _collect(files: Sequence[str], found: list[str]) -> None:
 
     for file in files:
         try:
-            entries = wproj.open_checkpoint(Path(file).expanduser(), hdf5="examine").entries
+            entries = wproj.open_checkpoint(Path(file).expanduser()).entries
             found.extend(entry.name for entry in entries)
         except Exception:  # noqa: BLE001, S112 # no complaint may reach the line that is typed
             continue

@@ -91,6 +91,23 @@ def test_a_child_that_dies_is_a_refusal(model, tmp_path, monkeypatch, call, fate
 
 
 @forks
+def test_a_heap_that_sends_hdf5_in_circles_is_given_up(tmp_path, monkeypatch):
+    """A text in HDF5's heap has the size 0, so that what follows is taken for the next of them."""
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        for number in range(6):
+            file.attrs[f"note{number}"] = f"d{number}"
+        file.attrs["model_config"] = "d6"
+    raw = (tmp_path / "m.h5").read_bytes()
+    text = bytes([3]) + bytes(7) + bytes([2]) + bytes(7) + b"d2"
+    assert raw.count(text) == 1
+    (tmp_path / "m.h5").write_bytes(raw.replace(text, text[:8] + bytes(8) + text[16:]))
+    monkeypatch.setattr(examining, "_SECONDS", 1)
+
+    with pytest.raises(wproj.InputError, match="takes the HDF5 library more than 1 s to open"):
+        wproj.open_checkpoint(tmp_path / "m.h5", hdf5="examine")
+
+
+@forks
 def test_a_fault_in_the_child_is_told_as_one(model, monkeypatch):
     """It is a defect of wproj, and not the file's fault."""
     monkeypatch.setattr(examining, "open_checkpoint", lambda _: 1 / 0)

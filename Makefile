@@ -73,11 +73,12 @@ lowest: $(LOWEST)/installed
 	  tests/laws/test_gate_laws.py tests/laws/test_projection_laws.py tests/numerics tests/selection
 
 # Known vulnerabilities in the versions that pip would install today, and in the lowest that may be
-# there already. Asks the advisory service of PyPI, so it needs a network.
+# there already. Asks the advisory service of PyPI; without an answer for all of them it fails.
 vulnerabilities: $(ADVISORIES)/installed
-	$(ADVISORIES)/bin/pip-audit --progress-spinner off .
+	$(ADVISORIES)/bin/pip-audit --strict --progress-spinner off .
 	$(ADVISORIES)/bin/python tests/lowest.py > $(ADVISORIES)/lowest.txt
-	$(ADVISORIES)/bin/pip-audit --progress-spinner off --no-deps --disable-pip --requirement $(ADVISORIES)/lowest.txt
+	$(ADVISORIES)/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip \
+	  --requirement $(ADVISORIES)/lowest.txt
 
 # Mutants of constraints/ and numerics/, judged by the fast tests of both. Goes on where it was stopped;
 # ONLY='wproj.numerics.aiming*' tries some again, `make survivors` those that no test failed on.

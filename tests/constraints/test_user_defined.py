@@ -306,6 +306,7 @@ def test_a_module_knows_its_file_and_leaves_none_beside_it(source, monkeypatch):
 
     assert module.__file__ == str(source)
     assert module.__name__ == "wproj_user_center"
+    assert module.__loader__.get_source(module.__name__) == SOURCE
     assert list(source.parent.iterdir()) == [source]
 
 

@@ -2,7 +2,8 @@
 
 python benchmarks/growth.py [--scale N] [--rounds N] [--folder DIR] [--write DIR]
 
-Prints its measurements as CSV; --write puts growth.csv and growth.svg into a folder.
+Prints its measurements as CSV; --write puts growth.csv and growth.svg into a folder. Of what takes
+long there are fewer rounds, down to one: no round begins once those before took half a minute.
 """
 
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 from statistics import median
 
 import options
-from memory import available, usage
+from commands import Command
+from memory import Usage, available, usage
 from plot import Panel, draw
 from preparing import discard, prepare, shortage
 from rows import project
@@ -27,13 +29,19 @@ VECTORS = 100_000
 LENGTH = 1024
 COUNTS = tuple(10**power for power in range(6))
 
+# Seconds of rounds after which no further one begins.
+ENOUGH = 30
+
 SIZE = "MiB in tensors of 64 MiB, sparse beyond 2048"
 NUMBER = "tensors in a file of 400 MB"
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measurement: seconds (median of all rounds), peaks in bytes (highest of all rounds)."""
+    """One measurement: seconds (median of all rounds), peaks in bytes (highest of all rounds).
+
+    `rounds` is how many there were.
+    """
 
     against: str
     bytes: int
@@ -42,6 +50,7 @@ class Point:
     seconds: float
     resident: int
     anonymous: int
+    rounds: int
 
 
 def sizes(divisor: int) -> Iterator[Work]:
@@ -60,7 +69,7 @@ def counts(divisor: int) -> Iterator[Work]:
 def measured(against: str, work: Work, axis: int, folder: Path, rounds: int) -> Point:
     """One point."""
     prepare([work], folder)
-    used = [usage(project(work, axis, "--no-sync"), folder) for _ in range(rounds)]
+    used = repeated(project(work, axis, "--no-sync"), folder, rounds)
     discard(folder)
     return Point(
         against,
@@ -70,7 +79,16 @@ def measured(against: str, work: Work, axis: int, folder: Path, rounds: int) -> 
         round(median(each.seconds for each in used), 4),
         max(each.resident for each in used),
         max(each.anonymous for each in used),
+        len(used),
     )
+
+
+def repeated(command: Command, folder: Path, rounds: int) -> list[Usage]:
+    """A command in several rounds, or fewer where they take long; in one at least."""
+    used = [usage(command, folder)]
+    while len(used) < rounds and sum(each.seconds for each in used) < ENOUGH:
+        used.append(usage(command, folder))
+    return used
 
 
 def points(folder: Path, rounds: int, divisor: int) -> Iterator[Point]:

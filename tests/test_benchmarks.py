@@ -1,5 +1,6 @@
 """The benchmarks run, at a size at which nobody looks at their figures."""
 
+import importlib
 import importlib.util
 import re
 import shutil
@@ -112,3 +113,14 @@ def test_a_row_that_does_not_exist_is_an_error_that_names_those_that_do():
 
     assert run.returncode != 0
     assert run.stderr.startswith("error: no row is called copy; choose from version, ")
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.1, 5), (16, 2), (500, 1)])
+def test_growth_is_measured_less_often_where_it_takes_long(monkeypatch, seconds, rounds):
+    """No round begins after half a minute; there is one at least."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    growth = importlib.import_module("growth")
+    used = growth.Usage(seconds, 2, 1)
+    monkeypatch.setattr(growth, "usage", lambda *_: used)
+
+    assert growth.repeated(("wproj",), Path(), 5) == [used] * rounds

@@ -117,6 +117,11 @@ class Outcome:
         if not self._quiet:
             tell(text)
 
+    def note(self, text: str) -> None:
+        """Says on standard error what only those want to know who ask for more."""
+        if self._verbose:
+            tell(f"note: {text}")
+
     def follow(
         self, job: Callable[[wproj.Progress], Iterator[wproj.TensorReport]], total: int
     ) -> Iterator[wproj.TensorReport]:
@@ -140,12 +145,12 @@ class Outcome:
         if self._verbose and tensors and tensors[-1].file is not None:
             size = sum(tensor.bytes for tensor in tensors)
             count = wproj.plural(len(tensors), "tensor")
-            tell(f"note: {wproj.printable(tensors[-1].file)}: done, {count}, {size} bytes")
+            self.note(f"{wproj.printable(tensors[-1].file)}: done, {count}, {size} bytes")
 
     def detail(self, tensors: Iterable[wproj.TensorReport]) -> None:
         """Tells of tensors in a line each, if that is wanted."""
         for tensor in tensors if self._verbose else ():
-            tell(f"note: {wproj.printable(tensor.name)}: {describe(tensor, self._command)}")
+            self.note(f"{wproj.printable(tensor.name)}: {describe(tensor, self._command)}")
 
     def add(self, file: wproj.FileReport) -> None:
         """A file that was worked through."""

@@ -331,20 +331,22 @@ def test_verbose_tells_of_each_tensor_as_it_is_done(piped):
 
 
 def test_verbose_tells_of_each_shard_when_its_tensors_are_done(piped, folder):
-    """In a line behind theirs, and before those of the next one."""
+    """In a line behind theirs, before those of the next; what is only copied comes first."""
     (folder / "model").mkdir()
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         tensors = {f"{name}.{i}": np.ones((2, 3), np.float32) for i in range(2)}
         save_file(tensors, folder / f"model/{name}.safetensors")
-    words = ("project", "model", "-m", "*", "-c", "max_norm=1", "-a", "1", "-o", "out")
+    words = ("project", "model", "-m", "[ab]*", "-c", "max_norm=1", "-a", "1", "-o", "out")
     lines = piped(*words, "-v").stderr.decode().splitlines()
     noted = [line.removeprefix("note: ") for line in lines if line.startswith("note: ")]
 
     assert [line.split(": ")[0] for line in noted] == [
+        "c.safetensors",
         *("a.0", "a.1", "a.safetensors"),
         *("b.0", "b.1", "b.safetensors"),
     ]
-    assert noted[2] == "a.safetensors: done, 2 tensors, 48 bytes"
+    assert noted[0] == "c.safetensors: copied, as no rule matches a tensor of it"
+    assert noted[3] == "a.safetensors: done, 2 tensors, 48 bytes"
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,8 @@ def project(
         plan = rules.plan(source)
         how = wproj.Numerics(numerics, parse_number("--epsilon", epsilon), nonfinite)
         _announce(plan, outcome, source)
+        for shard in _copied(plan) if output is not None and target is not None else ():
+            outcome.note(f"{wproj.printable(shard)}: copied, as no rule matches a tensor of it")
         tensors = []
         job = partial(
             wproj.apply,
@@ -189,6 +191,13 @@ def _announce(plan: wproj.Plan, outcome: Outcome, source: str) -> None:
         outcome.warn(warning, source)
     for item in plan.items:
         outcome.mention(str(item))
+
+
+def _copied(plan: wproj.Plan) -> list[str]:
+    """The shards that stay as they are, in the order of the checkpoint."""
+    matched = {item.entry.file for item in plan.items}
+    shards = dict.fromkeys(entry.file for entry in plan.checkpoint.entries)
+    return [shard for shard in shards if shard is not None and shard not in matched]
 
 
 def _warnings(tensor: wproj.TensorReport) -> list[wproj.WprojError]:

@@ -34,8 +34,8 @@ def obstacle(entry: TensorEntry, every_name: Collection[str]) -> str | None:
     lora = re.sub(r"(?<=/)(?=\w+$)", "lora_", entry.name) + "_a"
     if lora in every_name:
         return f"{lora} adds to it when it is used: its own norms mean nothing"
-    scale = _scale_of(entry.name, every_name)
-    if scale and entry.kind == "float8":
+    scale = _scale_of(entry.name, every_name) if entry.kind == "float8" else None
+    if scale:
         return f"{entry.dtype} scaled by {scale}: its raw norms mean nothing"
     return None
 

@@ -5,7 +5,6 @@ import io
 import json
 import re
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import html5lib
 import junitparser
@@ -32,7 +31,7 @@ NAMES = st.lists(st.one_of(CHARACTERS, st.sampled_from([*MARKS, "../", "\0", "\u
 
 
 def report_on(name):
-    """What `check` says of a violated tensor, a skipped one and a file that failed, all so named."""
+    """What `check` says of a violated tensor, two others and a file that failed, all so named."""
     entry = wproj.TensorEntry(
         name=name,
         path=name,
@@ -49,7 +48,11 @@ def report_on(name):
         listed_report(entry),
         skipped_report(entry, name, name),
         wproj.TensorReport(
-            **{"name": told, "path": told, "shape": [2], "dtype": "float32", "bytes": 8},
+            name=told,
+            path=told,
+            shape=[2],
+            dtype="float32",
+            bytes=8,
             status="violation",
             rule=told,
             reason=told,
@@ -70,37 +73,51 @@ def report_on(name):
 
 
 def read_csv(text):
+    """A head and four rows of one length."""
     rows = list(csv.reader(io.StringIO(text), strict=True))
+
     assert len({len(row) for row in rows}) == 1
     assert len(rows) == 5
 
 
 def read_markdown(text):
+    """Text in code spans: no link, no image, no other element."""
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
-    kinds = {child.type for token in tokens for child in (token.children or [token])}
-    assert not kinds & {"link_open", "image", "html_inline", "html_block"} - {"html_block"}
+    children = [child for token in tokens for child in token.children or ()]
+    elements = {child.content for child in children if child.type == "html_inline"}
+
+    assert {token.type for token in tokens}.isdisjoint({"html_block", "code_block", "fence"})
+    assert {child.type for child in children}.isdisjoint({"link_open", "image"})
+    assert elements <= {"<code>", "</code>"}
 
 
 def read_html(text):
-    page = html5lib.HTMLParser(strict=True).parse(text)
-    assert page is not None
+    """Strictly, and with no other scripts than the page's own."""
+    page = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(text)
+
+    assert len(page.findall(".//script")) == len(SCRIPTS.findall(PAGE))
 
 
 def read_junit(text):
+    """A case for each tensor, and for the file that failed."""
     suites = junitparser.JUnitXml.fromstring(text.encode())
+
     assert sum(len(list(suite)) for suite in suites) == 4
-    ET.fromstring(text)
 
 
 def read_github(text):
+    """Every line is one command, of those that are told, or says nothing to GitHub."""
     for line in text.splitlines():
         assert re.match(r"::(error|warning|notice)( [^:]*)?::", line) or "::" not in line[:2]
 
 
 def read_gitlab(text):
+    """Each finding has what tells it apart."""
     assert all(found["fingerprint"] for found in json.loads(text))
 
 
+SCRIPTS = re.compile("<script")
+PAGE = render(report_on("plain"), "html")
 READERS = {
     "text": lambda text: text,
     "json": json.loads,

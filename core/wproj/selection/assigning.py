@@ -103,10 +103,11 @@ def assign(
     if needs_axis(rule.steps) or rule.axis != "auto":
         _check_known(rule, entries, path, layout)
     assigned: list[Assignment] = []
+    told = str(rule)
     misfits: list[tuple[str, tuple[int, ...]]] = []
     for entry in entries:
         try:
-            assigned.append(_assignment(rule, entry, layout))
+            assigned.append(_assignment(rule, told, entry, layout))
         except AxisError:
             misfits.append((entry.name, entry.shape))
     if misfits:
@@ -143,10 +144,10 @@ def _given(rule: Rule) -> int | Sequence[int] | str | None:
     return next((step.axis for step in rule.steps if isinstance(step, RadialConstraint)), None)
 
 
-def _assignment(rule: Rule, entry: TensorEntry, layout: Layout) -> Assignment:
+def _assignment(rule: Rule, told: str, entry: TensorEntry, layout: Layout) -> Assignment:
     axis, given = _resolve(rule, entry, layout), rule.axis not in ("in", "auto")
     steps = tuple(step.at(axis) for step in rule.steps)
-    return Assignment(entry, str(rule), steps, axis, given or axis is None)
+    return Assignment(entry, told, steps, axis, given or axis is None)
 
 
 def _resolve(rule: Rule, entry: TensorEntry, layout: Layout) -> tuple[int, ...] | None:

@@ -138,10 +138,10 @@ class _Drawing:
         unmatched, problems = len(self.unmatched), len(self.problems)
         matched = self._matched(rule)
         free = [e for e in matched if not isinstance(self.taken.get(e.path), Assignment)]
-        names = all_names(self.checkpoint) if free else set()
+        names, told = all_names(self.checkpoint) if free else set(), str(rule)
         reasons = {entry.path: self._reason(entry, rule, names) for entry in free}
         for entry in free:
-            self.taken[entry.path] = Skipped(entry, str(rule), reasons[entry.path] or "")
+            self.taken[entry.path] = Skipped(entry, told, reasons[entry.path] or "")
         keep = [entry for entry in free if reasons[entry.path] is None]
         if matched and not keep and rule.expect != 0:
             left = [(e.name, reasons.get(e.path) or self._taken_by(e)) for e in matched]
@@ -161,8 +161,9 @@ class _Drawing:
             self.taken.update((a.entry.path, a) for a in assign(rule, keep, path, self.layout))
         except RequestError as error:
             self.problems.append(error)
+            told, problem = str(rule), str(error)
             for entry in keep:
-                self.taken[entry.path] = Skipped(entry, str(rule), str(error))
+                self.taken[entry.path] = Skipped(entry, told, problem)
 
     def plan(self) -> Plan:
         """The plan, its items in the order of the file."""

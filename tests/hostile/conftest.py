@@ -11,6 +11,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import h5py
+import numpy as np
 import pytest
 
 from wproj_cli.main import main
@@ -198,3 +200,68 @@ def write_safetensors(tmp_path):
         return path
 
     return write
+
+
+SENTINEL = "S3NTINEL"
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """Files beside the folder of the input that nothing may read or write; each names itself."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    header = {SENTINEL: {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}
+    text = json.dumps(header).encode()
+    content = struct.pack("<Q", len(text)) + text + SENTINEL[:4].encode()
+    (folder / "secret.safetensors").write_bytes(content)
+    with h5py.File(folder / "secret.h5", "w") as file:
+        file[f"{SENTINEL}/vars/0"] = np.full(3, 5, np.float32)
+    (folder / "secret.txt").write_text(f"{SENTINEL}\n")
+    return folder
+
+
+@pytest.fixture
+def given(tmp_path):
+    """The folder of the input."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def call_beside_secrets(call, given, outside, monkeypatch):
+    """`call` in the folder of the input; what lies outside is neither told nor touched."""
+
+    def stamps():
+        return {
+            path.name: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+            for path in outside.iterdir()
+        }
+
+    def finish(*words):
+        before = stamps()
+        monkeypatch.chdir(given)
+        result = call(*words)
+        assert stamps() == before
+        assert SENTINEL not in result.stdout + result.stderr
+        assert "internal fault" not in result.stderr
+        assert "Traceback" not in result.stderr
+        return result
+
+    return finish
+
+
+@pytest.fixture
+def assert_one_sentence():
+    """Checks that a refusal is one sentence of moderate length, and nothing else but a hint."""
+
+    def check(result, code=3, *named):
+        lines = result.stderr.splitlines()
+        assert result.code == code, result.stderr[:1000]
+        assert [line[:7] for line in lines if not line.startswith("hint: ")] == ["error: "]
+        assert len(result.stderr) < 5000
+        assert all(c.isprintable() or c == "\n" for c in result.stderr)
+        for text in named:
+            assert text in result.stderr
+
+    return check

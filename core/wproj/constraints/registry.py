@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wproj.constraints.base import Constraint
 from wproj.constraints.keras import MaxNorm, MinMaxNorm, NonNeg, UnitNorm
-from wproj.errors import ConstraintLoadError, RequestError, UnknownConstraintError
+from wproj.errors import ConstraintLoadError, RequestError, UnknownConstraintError, shown
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -122,12 +122,16 @@ def deserialize(
         return None
     if isinstance(config, str):
         return find(config, custom_objects)()
-    name = config.get("class_name")
+    if not isinstance(config, Mapping):
+        raise RequestError(f"a constraint's config is a dict, not {shown(config)}")
+    name, parameters = config.get("class_name"), config.get("config") or {}
     if not isinstance(name, str):
         raise RequestError(f"a constraint's config has a class_name; this has {sorted(config)}")
     if name == "function":
         return find(str(config.get("config")), custom_objects)
-    return build(find(name, custom_objects), config.get("config") or {})
+    if not isinstance(parameters, Mapping):
+        raise RequestError(f"the parameters of a constraint are a dict, not {shown(parameters)}")
+    return build(find(name, custom_objects), parameters)
 
 
 def build(cls: type[Constraint], config: Mapping[str, Any]) -> Constraint:
@@ -138,7 +142,7 @@ def build(cls: type[Constraint], config: Mapping[str, Any]) -> Constraint:
     """
     try:
         return cls.from_config(dict(config))
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         takes = ", ".join(inspect.signature(cls).parameters) or "no parameters"
         raise RequestError(f"{cls.__name__} takes {takes}, not {dict(config)}: {error}") from error
 

@@ -17,7 +17,7 @@ from wproj.formats.keras_parts import CELLS, Config, Part, is_quantized, parts_o
 # Where the classes of Keras have been through the years.
 _KERAS = ("keras", "keras_core", "tf_keras", "tensorflow")
 # Characters of one name, and of all of them: each begins with those of all layers around.
-_LONGEST, _MOST_TEXT = 1 << 16, 1 << 26
+_LONGEST, _MOST_TEXT = 1 << 12, 1 << 26
 # Layers that make two of the one inside. One in another would be four, and so on.
 _DOUBLING = ("Bidirectional", "SpectralNormalization")
 # What a quantized layer stores at most, in float8.

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wproj.errors import shown
+from wproj.errors import brief, shown
 from wproj.formats.base import TensorEntry
+from wproj.formats.keras_declared import tidied
 from wproj.formats.keras_layers import Role, canonical, roles
 from wproj.formats.keras_legacy import legacy_name, legacy_roles, whole_name
 from wproj.formats.keras_old_configs import today
@@ -78,13 +79,14 @@ def _told(entry: TensorEntry, known: Mapping[str, Role], labels: Mapping[str, st
     obstacle = entry.obstacle
     if entry.kind == "float" and not role.fits(entry.shape):
         sizes = ",".join("?" if size is None else shown(size) for size in role.shape or ())
-        obstacle = f"its shape contradicts the config, whose {role.layer} has ({sizes})"
+        told = f"its shape contradicts the config, whose {role.layer} has ({sizes})"
+        obstacle = brief(told, 200)
     return replace(
         entry,
         name=role.name,
         named_by="config",
         layer=role.layer,
-        declared=role.declared,
+        declared=tidied(role.declared),
         incoming=role.incoming(len(entry.shape)) if role.incoming else None,
         obstacle=obstacle,
     )

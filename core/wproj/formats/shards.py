@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from wproj.errors import FileError, brief, shown, storable
@@ -11,6 +11,7 @@ from wproj.formats.positional import read_regular
 from wproj.formats.strict_json import JsonError, parse_json
 
 _MAX_MAP = 1 << 26
+_ELSEWHERE = frozenset("/\\:\0")
 _LONGEST = 255  # Bytes of a file's name, on nearly every file system.
 _PORTS = tuple(f"{port}{number}" for port in ("COM", "LPT") for number in "123456789\xb9\xb2\xb3")
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_PORTS})
@@ -38,11 +39,8 @@ def file_beside(path: Path, key: str, name: object) -> str:
     Raises:
         FileError: It is not a file's name and nothing more, on any system.
     """
-    if isinstance(name, str):
-        windows = PureWindowsPath(name)
-        plain = windows.name == name and PurePosixPath(name).name == name
-        if plain and name not in ("", ".", "..") and not _is_special(name):
-            return name
+    if isinstance(name, str) and name not in ("", ".", "..") and not _is_special(name):
+        return name
     given = f"maps {brief(key, 200)} to {brief(shown(name), 200)}"
     raise FileError(
         str(path),
@@ -52,12 +50,12 @@ def file_beside(path: Path, key: str, name: object) -> str:
 
 
 def _is_special(name: str) -> bool:
-    """Whether the name ends early, is too long, or means something else on some system.
+    """Whether the name is a path, is too long, or means something else on some system.
 
     Windows takes `nul.h5` for a device, `a:b` for a part of a file `a`, and `a.` for `a`.
     """
     stem = name.partition(".")[0].rstrip(" ").upper()
-    strange = "\0" in name or ":" in name or name[-1] in ". "
+    strange = not _ELSEWHERE.isdisjoint(name) or name[-1] in ". "
     return strange or stem in _DEVICES or len(storable(name).encode()) > _LONGEST
 
 

@@ -91,6 +91,8 @@ def _check_places(archive: zipfile.ZipFile, descriptor: int) -> None:
     for info in sorted(archive.filelist, key=lambda info: info.header_offset):
         if info.header_offset < end:
             raise _UnsafeError(f"{_name(info)} inside overlaps {before}")
+        if info.header_offset >= archive.start_dir:
+            raise _UnsafeError(f"{_name(info)} inside is not where the directory has it")
         end = info.header_offset + _local_size(info, descriptor) + info.compress_size
         if end > archive.start_dir:
             raise _UnsafeError(f"{_name(info)} inside ends behind the last member")
@@ -100,8 +102,7 @@ def _check_places(archive: zipfile.ZipFile, descriptor: int) -> None:
 def _local_size(info: zipfile.ZipInfo, descriptor: int) -> int:
     """The bytes of a member's own header, which has to say what the directory says of it."""
     name = info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
-    within = info.header_offset < 2**63
-    header = read_at(descriptor, info.header_offset, _LOCAL + len(name)) if within else b""
+    header = read_at(descriptor, info.header_offset, _LOCAL + len(name))
     if len(header) < _LOCAL + len(name) or header[:4] != b"PK\x03\x04":
         raise _UnsafeError(f"{_name(info)} inside is not where the directory has it")
     fields = [int.from_bytes(header[at : at + 2], "little") for at in (6, 8, 26, 28)]

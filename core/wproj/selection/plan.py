@@ -162,8 +162,9 @@ class _Drawing:
             self.taken.update((a.entry.path, a) for a in assign(rule, keep, path, self.layout))
         except RequestError as error:
             self.problems.append(error)
+            told, problem = str(rule), str(error)
             for entry in keep:
-                self.taken[entry.path] = Skipped(entry, str(rule), str(error))
+                self.taken[entry.path] = Skipped(entry, told, problem)
 
     def plan(self) -> Plan:
         """The plan, its items in the order of the file."""

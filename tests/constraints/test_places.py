@@ -17,6 +17,10 @@ class Halved(Constraint):
         """The half."""
         return w / 2
 
+    def __repr__(self):
+        """Its name, which is the same in every process of a test run."""
+        return self.name
+
 
 CONSTRAINTS = [
     *(MaxNorm(2), MaxNorm(2, axis=1), MaxNorm(2, axis=None), UnitNorm(), MinMaxNorm(2, 3)),

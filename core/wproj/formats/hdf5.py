@@ -18,7 +18,15 @@ import numpy as np
 from wproj.dtypes import Kind, extended, kind_of
 from wproj.errors import FileError
 from wproj.formats.base import Extent, PackedStore, Store, Stores, TensorEntry
-from wproj.formats.hdf5_store import FAULTS, DatasetStore, first_line, make_room, room_for
+from wproj.formats.hdf5_store import (
+    FAULTS,
+    DatasetStore,
+    abandon,
+    first_line,
+    make_room,
+    room_for,
+    writing,
+)
 from wproj.formats.keras_legacy import legacy_layout
 from wproj.formats.keras_names import MAX_CONFIG
 from wproj.formats.keras_weights import KerasWeights
@@ -51,7 +59,8 @@ class Hdf5Checkpoint(KerasWeights):
                 if entry.extent is not None and entry.stored is not None:
                     return ExtentStore(descriptor, entry.extent, entry.stored)
                 if file is None:
-                    file = stack.enter_context(_open(path, "r+" if writable else "r"))
+                    opening = _patched(path, descriptor) if writable else _open(path, "r")
+                    file = stack.enter_context(opening)
                 try:
                     dataset = file[entry.path]
                 except FAULTS as error:
@@ -62,9 +71,6 @@ class Hdf5Checkpoint(KerasWeights):
                 return DatasetStore(dataset, entry)
 
             yield store
-            if writable and file is not None:
-                file.flush()  # h5py does not tell of what fails while it closes.
-                os.ftruncate(descriptor, file.id.get_filesize())
 
 
 def open_hdf5(path: Path, stream: BinaryIO | None = None) -> Hdf5Checkpoint:
@@ -131,6 +137,21 @@ def _open(path: Path, mode: str, stream: BinaryIO | None = None) -> h5py.File:
         ) from error
     except FAULTS as error:
         raise FileError(str(path), f"is damaged HDF5: {first_line(error)}") from error
+
+
+@contextmanager
+def _patched(path: Path, descriptor: int) -> Iterator[h5py.File]:
+    """The file, to write to; `descriptor` is of the same file, which is cut off where it ends."""
+    file = _open(path, "r+")
+    try:
+        yield file
+        with writing():
+            file.flush()  # h5py does not tell of what fails while it closes.
+        os.ftruncate(descriptor, file.id.get_filesize())
+    except BaseException:
+        abandon(file)
+        raise
+    file.close()
 
 
 def _natural(name: str | bytes) -> list[tuple[int, int, str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from types import FrameType
 
@@ -14,6 +13,7 @@ import wproj
 # Exit codes, as documented in docs/cli.md.
 REQUEST, INPUT, INTERRUPTED = 2, 3, 130
 TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+CAUGHT = (signal.SIGINT, *TERMINATING)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,14 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wproj {wproj.__version__}")  # noqa: T201 # nothing else is imported yet
         return 0
     debug = "--debug" in words
-    _occupy_standard_streams()
-    for number in TERMINATING:
-        signal.signal(number, _terminate)
-    _never_fail_on_glyphs()
     try:
+        _listen()
+        _occupy_standard_streams()
+        _never_fail_on_glyphs()
         return _run([word for word in words if word != "--debug"])
+    except KeyboardInterrupt:  # Where Typer does not see it: above all while it is imported.
+        print("error: interrupted", file=sys.stderr)  # noqa: T201 # nothing may be imported yet
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 # the boundary: no traceback reaches a user
         if debug:
+            import traceback
+
             traceback.print_exc()
         return _explain(error)
 
@@ -69,8 +73,22 @@ def _explain(error: Exception) -> int:
     return INPUT
 
 
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    """Turns SIGTERM and a hang-up into an exception, so that unfinished files are removed."""
+def _listen() -> None:
+    """Turns signals into exceptions, so that unfinished files are removed.
+
+    Those that are ignored remain so, as `nohup` and scripts ask for. After the first one the others
+    are ignored, too: an impatient second Ctrl-C must not interrupt the tidying up.
+    """
+    for number in CAUGHT:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    for each in CAUGHT:
+        signal.signal(each, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import msgspec
 
 from wproj.errors import TargetError, WriteError
-from wproj.formats.atomic import DRAFT, reason
+from wproj.formats.atomic import reason
+from wproj.formats.leftovers import DRAFT, JOURNAL, journal_of
 from wproj.formats.stamps import Stamp
 from wproj.formats.syncing import sync
 from wproj.report import TensorReport
-
-_NAME = f".journal{DRAFT}"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +55,7 @@ class Journal:
             OSError: It cannot be written, or another process has it open.
         """
         self.draft = draft
-        self._path = _journal_of(draft)
+        self._path = journal_of(draft)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             _lock(self._descriptor)
@@ -85,10 +84,10 @@ class Journal:
         for future in self._pending:
             future.result()
 
-    def close(self) -> None:
-        """Lets others go on with the draft; the journal of one that is gone goes, too."""
+    def close(self, *, leave: bool) -> None:
+        """Lets others go on with the draft, if it is left for them; else the journal goes, too."""
         self._pool.shutdown()
-        if not self.draft.exists():
+        if not (leave and self.draft.exists()):
             self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
@@ -115,8 +114,8 @@ def resumed(target: Path, run: Run, shards: Collection[str]) -> Journal | None:
         TargetError: It was a run of other rules or of another source, or it still goes on.
     """
     other = None
-    for path in sorted(target.parent.glob(f".*{_NAME}")):
-        draft = path.with_name(path.name.removesuffix(_NAME) + DRAFT)
+    for path in sorted(target.parent.glob(f".*{JOURNAL}")):
+        draft = path.with_name(path.name.removesuffix(JOURNAL) + DRAFT)
         found, _ = _read(path)
         if found is None or found.target != run.target or not draft.is_dir():
             continue
@@ -124,17 +123,13 @@ def resumed(target: Path, run: Run, shards: Collection[str]) -> Journal | None:
             journal = Journal(draft, run, shards=shards if found == run else ())
         if found == run:
             return journal
-        journal.close()
+        journal.close(leave=True)
         other = draft, "of other rules" if found.source == run.source else "of another source"
     if other is None:
         return None
     draft, what = other
     problem = f"the interrupted run whose draft is {draft} was {what}"
     raise TargetError(str(target), problem, "remove that draft, or run without --resume")
-
-
-def _journal_of(draft: Path) -> Path:
-    return draft.with_name(draft.name.removesuffix(DRAFT) + _NAME)
 
 
 def _read(path: Path) -> tuple[Run | None, list[Shard]]:

@@ -12,9 +12,10 @@ from wproj.errors import FileError, WriteError
 from wproj.formats.atomic import Draft, draft
 from wproj.formats.base import Extent
 from wproj.formats.folders import draft_folder
+from wproj.formats.leftovers import occupied
 from wproj.formats.opening import open_checkpoint
 from wproj.formats.stamps import check_stamps, unchanged
-from wproj.journal import Journal, describe_run, resumed
+from wproj.journal import Journal, Run, describe_run, resumed
 from wproj.report import TensorReport
 from wproj.reporting import located, projected_report, skipped_report
 from wproj.resources import Resources
@@ -62,14 +63,17 @@ def write_file(
     source, holes = work.plan.checkpoint.path, work.written.get("", [])
     stamps = work.plan.checkpoint.stamps
     check_stamps(stamps)
-    with draft(
-        source,
-        target,
-        overwrite=overwrite or in_place,
-        holes=holes,
-        stamps=stamps,
-        durable=work.durable,
-    ) as copy:
+    with (
+        occupied(target.parent),
+        draft(
+            source,
+            target,
+            overwrite=overwrite or in_place,
+            holes=holes,
+            stamps=stamps,
+            durable=work.durable,
+        ) as copy,
+    ):
         yield from _write_items(work, work.plan.items, copy)
         _check_copy(work, copy, target)
         copy.keep = bool(copy.changed) or not in_place
@@ -79,15 +83,18 @@ def replace_members(work: Work) -> Iterator[TensorReport]:
     """Writes the result of several files in the place of those that change."""
     checkpoint = work.plan.checkpoint
     check_stamps(checkpoint.stamps)
-    with draft_folder(
-        checkpoint.folder,
-        checkpoint.members,
-        checkpoint.folder,
-        in_place=True,
-        written=work.written,
-        stamps=checkpoint.stamps,
-        durable=work.durable,
-    ) as copy:
+    with (
+        occupied(checkpoint.folder),
+        draft_folder(
+            checkpoint.folder,
+            checkpoint.members,
+            checkpoint.folder,
+            in_place=True,
+            written=work.written,
+            stamps=checkpoint.stamps,
+            durable=work.durable,
+        ) as copy,
+    ):
         for _, items in _by_member(work.plan):
             yield from _write_items(work, items, copy)
         _check_copy(work, copy, checkpoint.folder)
@@ -103,36 +110,50 @@ def write_folder(work: Work, target: Path, *, resume: bool) -> Iterator[TensorRe
     Raises:
         TargetError: What was left is of other rules or of another source.
     """
-    checkpoint, written = work.plan.checkpoint, work.written
+    checkpoint = work.plan.checkpoint
     stamps = {str(path): stamp for path, stamp in checkpoint.stamps.items()}
     rules = [*map(str, work.plan.items), str(work.numerics)]
     run = describe_run(target, rules, stamps)
     check_stamps(checkpoint.stamps)
-    journal = resumed(target, run, written) if resume else None
+    with occupied(target.parent):
+        journal = resumed(target, run, work.written) if resume else None
+        yield from _write_draft(work, target, run, journal, resume=resume)
+
+
+def _write_draft(
+    work: Work, target: Path, run: Run, journal: Journal | None, *, resume: bool
+) -> Iterator[TensorReport]:
+    """Writes a draft of the folder, or goes on with that of the journal, and gives it its name."""
+    checkpoint = work.plan.checkpoint
     try:
         with draft_folder(
             checkpoint.folder,
             checkpoint.members,
             target,
             in_place=False,
-            written=written,
+            written=work.written,
             begun=(journal.draft, journal.done) if journal else None,
             stamps=checkpoint.stamps,
             durable=work.durable,
         ) as copy:
-            copy.leave = resume
             journal = journal or Journal(copy.path, run)
-            yield from _write_members(work, copy, journal)
+            copy.leave = resume and bool(journal.done)
+            yield from _write_members(work, copy, journal, leave=resume)
             _check_copy(work, copy, target)
             journal.settle()
             copy.keep = True
     finally:
         if journal is not None:
-            journal.close()
+            journal.close(leave=resume)
 
 
-def _write_members(work: Work, copy: Draft, journal: Journal) -> Iterator[TensorReport]:
-    """Writes all members but those that another run has finished, and notes them."""
+def _write_members(
+    work: Work, copy: Draft, journal: Journal, *, leave: bool
+) -> Iterator[TensorReport]:
+    """Writes all members but those that another run has finished, and notes them.
+
+    From the first one that is finished, the draft is left for another run if `leave` is set.
+    """
     noted = work.written if len(work.written) > 1 else ()
     for member, items in _by_member(work.plan):
         if member in journal.done:
@@ -144,6 +165,7 @@ def _write_members(work: Work, copy: Draft, journal: Journal) -> Iterator[Tensor
             yield report
         if member in noted:
             journal.record(member, reports, durable=work.durable)
+            copy.leave = leave
 
 
 def _by_member(plan: Plan) -> list[tuple[str, list[Assignment | Skipped]]]:

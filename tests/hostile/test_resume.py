@@ -445,14 +445,27 @@ def test_after_a_refusal_the_right_rules_go_on(call, interrupted, source, finish
 
 @pytest.mark.usefixtures("interrupted")
 def test_without_resume_a_run_begins_anew(call, source, finished, tmp_path):
-    """And leaves the draft of the other one alone."""
-    before = finished()
+    """The draft of the other one goes when its target is there, and it cannot be resumed."""
+    assert len(finished()) == 6
     result = call("project", source, "-r", "*.weight max_norm=2 axis=0", "-o", "out")
 
     assert result.code == 0, result.stderr
-    assert finished() == before
-    assert len(before) == 6
+    assert not list(tmp_path.glob(".*"))
     assert not any(name.startswith(".") for name in contents(tmp_path / "out"))
+
+
+@pytest.mark.usefixtures("interrupted")
+@pytest.mark.parametrize(
+    "words", [["source", "-o", "other"], ["source/" + SHARDS[0], "-o", "out file"]], ids=str
+)
+def test_a_run_for_another_target_leaves_what_can_be_resumed(call, finished, words):
+    """Whether it writes a folder or a file beside the draft."""
+    before = finished()
+    result = call("project", *words, *RULE)
+
+    assert result.code == 0, result.stderr
+    assert len(before) == 6
+    assert finished() == before
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 import tempfile
@@ -14,11 +13,10 @@ from types import MappingProxyType
 
 from wproj.errors import FileError, TargetError, WriteError
 from wproj.formats.base import Extent
+from wproj.formats.leftovers import draft_name
 from wproj.formats.positional import copy_range, open_regular, reserve, shares_blocks
 from wproj.formats.stamps import Stamp, check_stamps
 from wproj.formats.syncing import sync, syncing
-
-DRAFT = ".wproj-tmp"
 
 
 @dataclass(slots=True)
@@ -86,7 +84,7 @@ def draft(
         TargetError: Without `overwrite`, the target has appeared in the meantime.
         FileError: The source cannot be read.
     """
-    path = target.with_name(f".{secrets.token_hex(8)}{DRAFT}")
+    path = target.with_name(draft_name())
     try:
         check_room(target.parent, [(source, holes)])
         mode = copy_file(source, path, holes)

@@ -1,7 +1,6 @@
 """Checkpoints of several files: copied to a folder that appears whole, under its final name."""
 
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -11,7 +10,6 @@ from types import MappingProxyType
 
 from wproj.errors import FileError, TargetError, WriteError
 from wproj.formats.atomic import (
-    DRAFT,
     Draft,
     check_room,
     copy_file,
@@ -19,6 +17,7 @@ from wproj.formats.atomic import (
     reason,
 )
 from wproj.formats.base import Extent
+from wproj.formats.leftovers import DRAFT, draft_name
 from wproj.formats.stamps import Stamp, check_stamps
 from wproj.formats.syncing import sync, syncing
 
@@ -134,7 +133,7 @@ def draft_folder(
         TargetError: The target has appeared in the meantime, or a member is a link.
         FileError: A member cannot be read.
     """
-    fresh = (source if in_place else target.parent) / f".{secrets.token_hex(8)}{DRAFT}"
+    fresh = (source if in_place else target.parent) / draft_name()
     beside, done = begun or (fresh, ())
     result = Draft(beside, leave=begun is not None)
     try:

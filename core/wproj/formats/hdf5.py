@@ -15,7 +15,15 @@ import h5py
 
 from wproj.errors import FileError
 from wproj.formats.base import PackedStore, Store, Stores, TensorEntry
-from wproj.formats.hdf5_store import FAULTS, DatasetStore, first_line, make_room, room_for
+from wproj.formats.hdf5_store import (
+    FAULTS,
+    DatasetStore,
+    abandon,
+    first_line,
+    make_room,
+    room_for,
+    writing,
+)
 from wproj.formats.hdf5_text import text_of
 from wproj.formats.hdf5_walk import DamageError, walk
 from wproj.formats.keras_legacy import legacy_layout
@@ -49,7 +57,8 @@ class Hdf5Checkpoint(KerasWeights):
                 if entry.extent is not None and entry.stored is not None:
                     return ExtentStore(descriptor, entry.extent, entry.stored)
                 if file is None:
-                    file = stack.enter_context(_open(path, "r+" if writable else "r"))
+                    opening = _patched(path, descriptor) if writable else _open(path, "r")
+                    file = stack.enter_context(opening)
                 try:
                     dataset = file[entry.path]
                 except FAULTS as error:
@@ -60,9 +69,6 @@ class Hdf5Checkpoint(KerasWeights):
                 return DatasetStore(dataset, entry)
 
             yield store
-            if writable and file is not None:
-                file.flush()  # h5py does not tell of what fails while it closes.
-                os.ftruncate(descriptor, file.id.get_filesize())
 
 
 def open_hdf5(path: Path, stream: BinaryIO | None = None) -> Hdf5Checkpoint:
@@ -118,3 +124,18 @@ def _open(path: Path, mode: str, stream: BinaryIO | None = None) -> h5py.File:
         ) from error
     except FAULTS as error:
         raise FileError(str(path), f"is damaged HDF5: {first_line(error)}") from error
+
+
+@contextmanager
+def _patched(path: Path, descriptor: int) -> Iterator[h5py.File]:
+    """The file, to write to; `descriptor` is of the same file, which is cut off where it ends."""
+    file = _open(path, "r+")
+    try:
+        yield file
+        with writing():
+            file.flush()  # h5py does not tell of what fails while it closes.
+        os.ftruncate(descriptor, file.id.get_filesize())
+    except BaseException:
+        abandon(file)
+        raise
+    file.close()

@@ -1,11 +1,14 @@
 """The values of HDF5 datasets that do not lie in one piece: compact, chunked, compressed."""
 
+import errno
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
@@ -83,7 +86,8 @@ class DatasetStore(PackedStore):
         Without it HDF5 would when the dataset is deleted, where Python drops any exception, Ctrl-C
         among them.
         """
-        self._dataset.flush()
+        with writing():
+            self._dataset.flush()
 
     def _native(self, values: Stored) -> Stored:
         return values.view(self._stored).astype(self._stored.newbyteorder("="), copy=False)
@@ -126,12 +130,13 @@ class DatasetStore(PackedStore):
         return _Packed(part, self._packing.pack(values, mask, len(raw)), mask)
 
     def _store(self, packed: Sequence["_Packed"]) -> None:
-        for part, content, mask in packed:
-            if isinstance(content, memoryview):
-                start = tuple(side.start for side in part)
-                self._dataset.id.write_direct_chunk(start, content, mask)
-            else:
-                self._dataset[part] = content
+        with writing():
+            for part, content, mask in packed:
+                if isinstance(content, memoryview):
+                    start = tuple(side.start for side in part)
+                    self._dataset.id.write_direct_chunk(start, content, mask)
+                else:
+                    self._dataset[part] = content
 
 
 class _Packed(NamedTuple):
@@ -149,6 +154,21 @@ def _faults() -> Iterator[None]:
         yield
     except (*FAULTS, MemoryError) as error:
         raise TensorError(f"HDF5 cannot read it: {first_line(error)}") from error
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Tells of what HDF5 cannot write as the system does.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    try:
+        yield
+    except FAULTS as error:
+        told = re.search(r"errno = (\d+)", str(error))
+        number = int(told[1]) if told else errno.EIO
+        raise OSError(number, os.strerror(number) if told else first_line(error)) from error
 
 
 def room_for(dataset: h5py.Dataset) -> int:
@@ -177,3 +197,15 @@ def first_line(error: BaseException) -> str:
     """What HDF5 says first, of the many lines that it may have."""
     said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     return said.splitlines()[0] if said else type(error).__name__
+
+
+def abandon(file: h5py.File) -> None:
+    """Closes a file that nobody wants any more; what HDF5 still holds goes nowhere.
+
+    Else, on a full disk, closing fails, HDF5 tries again at the end of the process, and crashes.
+    """
+    if os.name == "posix":
+        with suppress(*FAULTS), Path(os.devnull).open("r+b", buffering=0) as nowhere:
+            os.dup2(nowhere.fileno(), file.id.get_vfd_handle(), inheritable=False)
+    with suppress(*FAULTS):
+        file.close()

@@ -9,7 +9,6 @@ every other member keeps its bytes, its place and its metadata.
 import copy
 import io
 import os
-import secrets
 import shutil
 import struct
 import tempfile
@@ -21,10 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wproj.errors import FileError
-from wproj.formats.atomic import DRAFT
 from wproj.formats.base import Checkpoint, Extent, Stores, TensorEntry
 from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
 from wproj.formats.keras_names import MAX_CONFIG
+from wproj.formats.leftovers import draft_name, occupied
 from wproj.formats.positional import ExtentStore, open_regular
 from wproj.formats.zip_member import Section, StoredMember, stored_member
 from wproj.formats.zip_safety import check_archive
@@ -183,23 +182,29 @@ def _config(archive: zipfile.ZipFile) -> bytes | None:
 @contextmanager
 def _unpacked(path: Path, folder: Path | None) -> Iterator[Path]:
     """The weights of the archive as a file of its own: in `folder`, or where temporary files go."""
-    descriptor, name = tempfile.mkstemp(DRAFT, ".", folder)
-    try:
-        with (
-            os.fdopen(descriptor, "wb") as target,
-            _archive(path) as archive,
-            archive.open(WEIGHTS) as source,
-        ):
-            shutil.copyfileobj(source, target, _CHUNK)
-        yield Path(name)
-    finally:
-        with suppress(OSError):
-            Path(name).unlink()
+    folder = folder or Path(tempfile.gettempdir())
+    weights = folder / draft_name()
+    with occupied(folder):
+        try:
+            with (
+                open(weights, "xb", opener=_private) as target,
+                _archive(path) as archive,
+                archive.open(WEIGHTS) as source,
+            ):
+                shutil.copyfileobj(source, target, _CHUNK)
+            yield weights
+        finally:
+            with suppress(OSError):
+                weights.unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _repack(path: Path, weights: Path) -> None:
     """Puts the weights back into the archive at `path`, if they differ from those in it."""
-    beside = path.with_name(f".{secrets.token_hex(8)}{DRAFT}")
+    beside = path.with_name(draft_name())
     try:
         with _archive(path) as old:
             if _crc(weights) == old.getinfo(WEIGHTS).CRC:

@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INTEROP := .venv-interop
 BENCH := .venv-bench
+FUZZ := .venv-fuzz
 SCALE ?= 1
 ROUNDS ?= 5
+RUNS ?= 1000000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export KERAS_BACKEND := numpy
 
-.PHONY: demo test check lint unit slow real browser test-interop bench bench-quick format clean
+.PHONY: demo test check lint unit slow real browser test-interop bench bench-quick fuzz format clean
 
 demo: $(VENV)/installed
 	@sh sample_weights/demo.sh $(BIN)/wproj
@@ -56,12 +58,17 @@ bench: $(BENCH)/installed
 bench-quick:
 	$(MAKE) bench SCALE=16 ROUNDS=3
 
+# Every parser, RUNS times in all, guided by coverage and by the formats; findings are kept in .fuzz.
+# `make fuzz RUNS=20000` takes a minute, most of it for starting; make test has a part of it, too.
+fuzz: $(FUZZ)/installed
+	$(FUZZ)/bin/python tests/fuzz/run.py --runs $(RUNS)
+
 format: $(VENV)/developing
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(INTEROP) $(BENCH) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEROP) $(BENCH) $(FUZZ) .fuzz build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -87,4 +94,10 @@ $(BENCH)/installed: pyproject.toml
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BENCH)/bin/python -m pip install --quiet --editable . --group bench
+	touch $@
+
+$(FUZZ)/installed: pyproject.toml
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(FUZZ)/bin/python -m pip install --quiet --editable . --group fuzz
 	touch $@

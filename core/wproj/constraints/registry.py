@@ -6,6 +6,7 @@ A new constraint is one frozen dataclass and one line in `ALL`.
 import importlib
 import importlib.util
 import inspect
+import reprlib
 import sys
 from collections.abc import Callable, Mapping
 from importlib.machinery import SourceFileLoader
@@ -122,6 +123,8 @@ def deserialize(
         return None
     if isinstance(config, str):
         return find(config, custom_objects)()
+    if not isinstance(config, Mapping):
+        raise RequestError(f"a constraint is a name or a dict, not {reprlib.repr(config)}")
     name = config.get("class_name")
     if not isinstance(name, str):
         raise RequestError(f"a constraint's config has a class_name; this has {sorted(config)}")
@@ -136,6 +139,9 @@ def build(cls: type[Constraint], config: Mapping[str, Any]) -> Constraint:
     Raises:
         RequestError: The class does not take them.
     """
+    if not isinstance(config, Mapping):
+        problem = f"has the config {reprlib.repr(config)}, not one of parameters"
+        raise RequestError(f"{cls.__name__} {problem}")
     try:
         return cls.from_config(dict(config))
     except TypeError as error:

@@ -7,10 +7,13 @@ every other member keeps its bytes, its place and its metadata.
 """
 
 import copy
+import errno
 import io
+import lzma
 import os
 import secrets
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -33,6 +36,17 @@ NO_CONFIG = f"has no {CONFIG} inside, so names come from the weights alone"
 _CHUNK = 1 << 20
 # An archive that inflates to more than this, and a hundredfold, is a bomb.
 _BOMB_BYTES, _BOMB_RATIO = 1 << 28, 100
+# What zipfile and the decompressors raise on archives that are damaged.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +170,10 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except _DAMAGE as error:
+        # Of what the system says, only that a position or a stream is invalid is about the archive.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise FileError(str(path), f"is a damaged zip archive: {error}") from error
 
 

@@ -21,11 +21,13 @@ from fuzzing.structured import fuzz, note_death
 from fuzzing.table import TARGETS
 from fuzzing.target import Target
 from fuzzing.work import Work
-from regressions import REGRESSIONS
+from regressions import NESTED, REGRESSIONS
 from run import Row, _report
 from wproj.errors import FileError
 
-EXAMPLES = 40
+EXAMPLES = 30
+# Where a stack of a thousand ends that takes one, two or three places for a level.
+DEPTHS = (*range(280, 340), *range(400, 510), *range(860, 1005))
 
 
 @pytest.fixture
@@ -63,6 +65,17 @@ def test_what_was_found_once_is_refused_or_accepted(name):
     finding = judge(TARGETS[target].run, make())
 
     assert finding is None, finding.trace
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_nesting_of_any_depth_is_refused_or_accepted(name):
+    """Where the stack ends depends on who calls: so every depth is tried around there."""
+    target, template = NESTED[name]
+
+    for depth in DEPTHS:
+        finding = judge(TARGETS[target].run, template % (b"[" * depth + b"]" * depth))
+
+        assert finding is None, finding.trace
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -143,6 +143,14 @@ def build(cls: type[Constraint], config: Mapping[str, Any]) -> Constraint:
         problem = f"has the config {reprlib.repr(config)}, not one of parameters"
         raise RequestError(f"{cls.__name__} {problem}")
     try:
+        return _built(cls, config)
+    except RecursionError as error:  # What is wrong in it cannot even be shown.
+        problem = "has a config that is nested too deeply"
+        raise RequestError(f"{cls.__name__} {problem}") from error
+
+
+def _built(cls: type[Constraint], config: Mapping[str, Any]) -> Constraint:
+    try:
         return cls.from_config(dict(config))
     except TypeError as error:
         takes = ", ".join(inspect.signature(cls).parameters) or "no parameters"

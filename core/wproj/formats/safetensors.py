@@ -4,10 +4,13 @@ Format: https://github.com/huggingface/safetensors#format. The header is read he
 library drops duplicate names and cannot say what is wrong where; the library then has to agree.
 """
 
+import itertools
 import json
 import math
+import operator
 import os
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,9 +170,9 @@ def _entry(name: str, fields: object, start: int) -> TensorEntry:
         raise _MalformedError(f"tensor {name!r} has the data_offsets {offsets!r}")
     dtype, bits = _DTYPES[code]
     nbytes = offsets[1] - offsets[0]
-    extent = math.prod(size for size in shape if size)  # NumPy counts the others, too.
-    if extent * bits >= 2**66:
-        raise _MalformedError(f"tensor {name!r} has the shape {shape}, beyond any memory")
+    if _beyond(shape, 2**66 // bits):
+        problem = f"has the shape {reprlib.repr(shape)}, beyond any memory"
+        raise _MalformedError(f"tensor {name!r} {problem}")
     if math.prod(shape) * bits != 8 * nbytes:
         raise _MalformedError(
             f"tensor {name!r}: {dtype} of shape {shape} does not take {nbytes} bytes"
@@ -185,6 +188,15 @@ def _entry(name: str, fields: object, start: int) -> TensorEntry:
         nbytes=nbytes,
         extent=Extent(start + offsets[0], nbytes),
     )
+
+
+def _beyond(shape: Sequence[int], most: int) -> bool:
+    """Whether the sizes that are not 0, as NumPy counts them, make so many; told by the first few.
+
+    The product of all of them may take minutes.
+    """
+    extents = itertools.accumulate(filter(None, shape), operator.mul)
+    return any(extent >= most for extent in extents)
 
 
 def _counts(value: Any) -> bool:  # noqa: ANN401 # anything that JSON holds

@@ -13,6 +13,7 @@ from wproj.formats.base import Checkpoint, PackedStore, Store, Stores, TensorEnt
 from wproj.formats.positional import read_regular
 
 _MAX_MAP = 1 << 26
+_MAX_NAME = 255  # Bytes; no system has longer ones.
 
 
 class _TwiceError(ValueError):
@@ -54,7 +55,8 @@ def file_beside(path: Path, key: str, name: object) -> str:
     if isinstance(name, str):
         windows = PureWindowsPath(name)
         plain = windows.name == name and PurePosixPath(name).name == name
-        if plain and name not in ("", ".", "..") and "\0" not in name:
+        short = len(name.encode("utf-8", "surrogatepass")) <= _MAX_NAME
+        if plain and short and name not in ("", ".", "..") and "\0" not in name:
             return name
     raise FileError(
         str(path),

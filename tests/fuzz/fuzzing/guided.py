@@ -58,7 +58,7 @@ def _seeds(seeds: list[bytes], folder: Path) -> Path:
 
 
 def _dictionary(words: tuple[str, ...], path: Path) -> Path:
-    """LibFuzzer's file of words: in quotes, bytes that are not printable as `\\xAB`."""
+    r"""A file of words for libFuzzer: in quotes, bytes that are not printable as `\xAB`."""
     lines = (f'"{"".join(map(_escaped, word.encode()))}"\n' for word in words if word)
     path.write_text("".join(lines), encoding="ascii")
     return path

@@ -7,12 +7,14 @@ BENCH := .venv-bench
 LOWEST := .venv-lowest
 MUTANTS := .venv-mutants
 ADVISORIES := .venv-vulnerabilities
+FUZZ := .venv-fuzz
 SCALE ?= 1
 ROUNDS ?= 5
+RUNS ?= 1000000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export KERAS_BACKEND := numpy
 
-.PHONY: demo test check lint unit slow real browser test-interop bench bench-quick format clean \
+.PHONY: demo test check lint unit slow real browser test-interop bench bench-quick fuzz format clean \
   coverage lowest vulnerabilities mutants survivors
 
 demo: $(VENV)/installed
@@ -96,13 +98,17 @@ survivors: $(MUTANTS)/installed
 	cd .mutants && ../$(MUTANTS)/bin/mutmut run \
 	  $$(../$(MUTANTS)/bin/mutmut results | sed -n 's/^ *\(.*\): [a-z ]*$$/\1/p')
 	cd .mutants && ../$(MUTANTS)/bin/python ../tests/mutants.py
+# Every parser, RUNS times in all, guided by coverage and by the formats; findings are kept in .fuzz.
+# `make fuzz RUNS=20000` takes a minute, most of it for starting; make test has a part of it, too.
+fuzz: $(FUZZ)/installed
+	$(FUZZ)/bin/python tests/fuzz/run.py --runs $(RUNS)
 
 format: $(VENV)/developing
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(INTEROP) $(BENCH) $(LOWEST) $(MUTANTS) $(ADVISORIES) .mutants build dist \
+	rm -rf $(VENV) $(INTEROP) $(BENCH) $(LOWEST) $(MUTANTS) $(ADVISORIES) $(FUZZ) .fuzz .mutants build dist \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 $(VENV)/installed: pyproject.toml
@@ -149,4 +155,10 @@ $(MUTANTS)/installed: pyproject.toml
 	$(PYTHON) -m venv $(MUTANTS)
 	$(MUTANTS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(MUTANTS)/bin/python -m pip install --quiet --editable . --group mutants
+	touch $@
+
+$(FUZZ)/installed: pyproject.toml
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(FUZZ)/bin/python -m pip install --quiet --editable . --group fuzz
 	touch $@

@@ -138,7 +138,7 @@ def _read(path: Path) -> tuple[Run | None, list[Shard]]:
     shards: list[Shard] = []
     with suppress(OSError):
         for line in path.read_bytes().split(b"\n"):
-            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 if run is None:
                     run = msgspec.json.decode(line, type=Run)
                 else:

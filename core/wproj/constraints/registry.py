@@ -123,7 +123,7 @@ def deserialize(
     if isinstance(config, str):
         return find(config, custom_objects)()
     if not isinstance(config, Mapping):
-        raise RequestError(f"a constraint's config is a dict, not {shown(config)}")
+        raise RequestError(f"a constraint is a name or a dict, not {shown(config)}")
     name, parameters = config.get("class_name"), config.get("config") or {}
     if not isinstance(name, str):
         raise RequestError(f"a constraint's config has a class_name; this has {sorted(config)}")
@@ -140,6 +140,14 @@ def build(cls: type[Constraint], config: Mapping[str, Any]) -> Constraint:
     Raises:
         RequestError: The class does not take them.
     """
+    try:
+        return _built(cls, config)
+    except RecursionError as error:  # What is wrong in it cannot even be shown.
+        problem = "has a config that is nested too deeply"
+        raise RequestError(f"{cls.__name__} {problem}") from error
+
+
+def _built(cls: type[Constraint], config: Mapping[str, Any]) -> Constraint:
     try:
         return cls.from_config(dict(config))
     except (TypeError, OverflowError) as error:

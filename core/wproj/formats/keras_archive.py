@@ -7,7 +7,9 @@ every other member keeps its bytes, its place and its metadata.
 """
 
 import copy
+import errno
 import io
+import lzma
 import os
 import shutil
 import struct
@@ -32,10 +34,18 @@ WEIGHTS, CONFIG = "model.weights.h5", "config.json"
 NO_CONFIG = f"has no {CONFIG} inside, so names come from the weights alone"
 
 _CHUNK = 1 << 20
-# What `zipfile` raises for archives that nobody could have meant.
-_FAULTS = (
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-    *(EOFError, NotImplementedError, RuntimeError, OverflowError, ValueError),
+# What zipfile and the decompressors raise on archives that are damaged.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    OSError,
+    ValueError,
 )
 
 
@@ -162,7 +172,10 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
             zipfile.ZipFile(file) as archive,
         ):
             yield archive
-    except _FAULTS as error:
+    except _DAMAGE as error:
+        # Of what the system says, only that a position or a stream is invalid is about the archive.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise FileError(str(path), f"is a damaged zip archive: {error}") from error
 
 

@@ -12,6 +12,9 @@ Config = Mapping[str, Any]
 Incoming = Callable[[Config, int], tuple[int, ...]]
 Sizes = tuple[int | None, ...]
 
+# More than any shape has. JSON has numbers of which products cannot even be written.
+_BEYOND = 1 << 63
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -86,7 +89,9 @@ def _contracted(config: Config, rank: int) -> tuple[int, ...]:
 
 def _size(config: Config, key: str, factor: int = 1) -> int | None:
     value = config.get(key)
-    return value * factor if isinstance(value, int) and abs(value) < 2**63 else None
+    if not isinstance(value, int):
+        return None
+    return value * factor if abs(value) < _BEYOND else _BEYOND
 
 
 def _window(config: Config) -> Sizes:

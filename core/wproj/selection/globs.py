@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -92,8 +93,10 @@ def matcher(pattern: str) -> Callable[[str], bool]:
 
 def _expression(pattern: str) -> Callable[[str], bool]:
     try:
-        compiled = re.compile(pattern.removeprefix("re:"))
-    except re.error as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of what may mean something else one day.
+            compiled = re.compile(pattern.removeprefix("re:"))
+    except (re.error, OverflowError, RecursionError) as error:
         raise RuleSyntaxError(pattern, f"is not a regular expression: {error}") from error
     return lambda name: compiled.fullmatch(name) is not None
 

@@ -207,6 +207,7 @@ class _Reading:
         """The table of the document `text`."""
         try:
             data: Any = _document(text)
+            lines = lines_of(text)
         except RecursionError as error:
             raise RecipeError(path, None, _TOO_DEEP) from error
         except tomllib.TOMLDecodeError as error:
@@ -219,7 +220,7 @@ class _Reading:
             data = data.get(key) if isinstance(data, dict) else None
         if data is None:
             raise RecipeError(path, None, f"has no table [{'.'.join(table)}]")
-        return cls(path, data, table, lines_of(text))
+        return cls(path, data, table, lines)
 
     def line(self, *place: str | int) -> int | None:
         """The line on which the value at `place` begins."""
@@ -231,6 +232,8 @@ class _Reading:
             return msgspec.convert(self.data, RecipeTable, strict=True)
         except msgspec.ValidationError as error:
             raise self._invalid(str(error)) from error
+        except UnicodeEncodeError as error:  # Of --set; a file that is not UTF-8 does not get here.
+            raise RecipeError(self.path, None, "has a text that is not UTF-8") from error
         except RecursionError as error:
             raise RecipeError(self.path, None, _TOO_DEEP) from error
 

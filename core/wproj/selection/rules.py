@@ -202,5 +202,5 @@ def _takes(cls: type[Constraint], key: str) -> bool:
 def _value(text: str) -> Any:  # noqa: ANN401 # any JSON value
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

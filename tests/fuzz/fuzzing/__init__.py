@@ -1,0 +1,1 @@
+"""Fuzzing of everything in wproj that reads what others have written."""

@@ -104,10 +104,15 @@ def renamed(name, other, occurrence):
 
 
 def bomb(count, size):
-    """Members that inflate to so many zeros each."""
-    return [
-        (info(f"assets/{n}", compress_type=zipfile.ZIP_DEFLATED), bytes(size)) for n in range(count)
-    ]
+    """An archive with members of one byte, both headers of which claim so many."""
+    names = [f"assets/{n}" for n in range(count)]
+    deflated = [(info(name, compress_type=zipfile.ZIP_DEFLATED), b"x") for name in names]
+    data = archive(*deflated)
+    for name in names:
+        record = central(data, name)
+        start = int.from_bytes(data[record + 42 : record + 46], "little")
+        data = with_field(with_field(data, record + 24, size), start + 22, size)
+    return data
 
 
 # The bytes of the archive, and what its error says.
@@ -130,8 +135,8 @@ ARCHIVES = {
     "bzip2": (archive(method=zipfile.ZIP_BZIP2), "compressed by method 12, not by deflate"),
     "LZMA": (archive(method=zipfile.ZIP_LZMA), "compressed by method 14"),
     "an unknown method": (directory(CONFIG, 10, 99, 2), "compressed by method 99"),
-    "a bomb of one member": (archive(*bomb(1, (256 << 20) + 1)), "inflates 26"),
-    "a bomb of many members": (archive(*bomb(5, 60 << 20)), "in 8 members"),
+    "a bomb of one member": (bomb(1, (256 << 20) + 1), "inflates 3 bytes to 268435457"),
+    "a bomb of many members": (bomb(5, 60 << 20), "in 8 members"),
     "a bomb that lies of its size": (directory(CONFIG, 24, 0xFFFFFFF0), "config.json inside inf"),
     "a size of 64 bits": (with_zip64_offset(PLAIN, CONFIG, 2**64 - 5), "not where the directory"),
     "an offset of 63 bits": (with_zip64_offset(PLAIN, CONFIG, 2**63 - 5), "not where the direc"),
@@ -257,13 +262,12 @@ DECLARED = {
     "a bound of many digits": {"class_name": "MaxNorm", "config": {"max_value": 10**4000}},
     "an infinite bound": {"class_name": "MaxNorm", "config": {"max_value": float("inf")}},
     "an axis of many digits": {"class_name": "MaxNorm", "config": {"axis": 10**4000}},
-    "many axes": {"class_name": "MaxNorm", "config": {"axis": [0] * 10**5}},
+    "many axes": {"class_name": "MaxNorm", "config": {"axis": [0] * 10**4}},
     "many parameters": {"class_name": "MaxNorm", "config": {str(n): n for n in range(10**4)}},
     "a function of the system": {"class_name": "os:system", "module": "os", "config": {"a": 1}},
     "a function": {"class_name": "function", "config": "os.system", "module": "builtins"},
     "a class of an odd name": {"class_name": "\x1b\ud800", "config": {}},
 }
-REPORTS = ("json", "html")
 
 
 @pytest.mark.parametrize("case", DECLARED)
@@ -271,9 +275,8 @@ def test_a_hostile_declaration_is_told_and_left_alone(call_beside_secrets, given
     """By every verb, in every format, whatever stands where a constraint is expected."""
     config = model(layer("Dense", units=3, kernel_constraint=DECLARED[case]))
     (given / "model").write_bytes(archive(config=config))
-    reports = [word for fmt in REPORTS for word in ("--report", f"{fmt}=r.{fmt}")]
     results = [
-        call_beside_secrets("audit", "model", *reports),
+        call_beside_secrets("audit", "model", "--report", "json=report.json"),
         call_beside_secrets("check", "model", "--declared"),
         call_beside_secrets("init", "model", "-o", "-"),
     ]
@@ -299,10 +302,10 @@ def test_a_hostile_size_in_a_config_harms_nobody(call_beside_secrets, given, cas
     assert len(result.stdout) < 1000
 
 
-def test_a_window_of_a_million_axes_is_said_in_a_few_words(call_beside_secrets, given):
+def test_a_window_of_many_axes_is_said_in_a_few_words(call_beside_secrets, given):
     """The reason why a kernel is left alone does not repeat all of a config."""
     weights = hdf5({"layers/conv2d/vars/0": np.ones((2, 2, 3, 3), np.float32)})
-    config = model(layer("Conv2D", filters=3, kernel_size=[1] * 10**5))
+    config = model(layer("Conv2D", filters=3, kernel_size=[1] * 10**4))
     (given / "model").write_bytes(archive(config=config, weights=weights))
     result = call_beside_secrets("ls", "model")
 

@@ -31,16 +31,17 @@ def mutmut(*words: str) -> str:
 
 
 def main() -> int:
-    """Prints the survivors, then the score; 0 if it reaches the goal and all were tried, else 1."""
+    """Prints the score and the survivors; 0 if it reaches the goal and all were tried, else 1."""
     mutmut("export-cicd-stats")
     counts = json.loads(Path("mutants/mutmut-cicd-stats.json").read_text(encoding="utf-8"))
     states = survivors()
-    for name, state in states:
-        print(f"{name}: {state}", *changed_lines(name), sep="\n    ")
     untried = sum(state == "not checked" for _, state in states)
     killed, total = counts["killed"] + counts["timeout"], counts["total"]
     print(f"{killed} of {total} mutants killed, {killed / total:.1%}", end=" ")
     print(f"({counts['timeout']} of them ended for their time), {untried} not tried")
+    for name, state in states:
+        if state != "not checked":
+            print(f"{name}: {state}", *changed_lines(name), sep="\n    ", flush=True)
     return int(killed / total < GOAL or untried > 0)
 
 

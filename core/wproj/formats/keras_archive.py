@@ -178,7 +178,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
-    infos = archive.infolist()
+    infos, size = archive.infolist(), path.stat().st_size
     names = [info.filename for info in infos]
     if WEIGHTS not in names:
         raise FileError(str(path), f"is a zip archive without {WEIGHTS}, so not one of Keras")
@@ -191,6 +191,9 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
     for info in infos:
         if info.flag_bits & 1:
             raise FileError(str(path), f"{info.filename} inside is encrypted")
+        if info.compress_size > size:  # To read them, Python makes room for them first.
+            problem = f"{info.filename} inside claims {info.compress_size} bytes"
+            raise FileError(str(path), f"{problem}, the archive has {size}")
         if info.file_size > max(_BOMB_BYTES, _BOMB_RATIO * info.compress_size):
             problem = f"{info.filename} inside inflates {info.compress_size} bytes to"
             raise FileError(str(path), f"{problem} {info.file_size}")

@@ -67,7 +67,7 @@ def _run_journal(data: bytes) -> None:
 
 def _run_names(data: bytes) -> None:
     """Names of tensors, each on a line, told in a report as wherever a tensor is told of."""
-    names = data.decode("utf-8", "surrogatepass").split("\n")[:4]
+    names = data.decode("utf-8", "surrogateescape").split("\n")[:4]
     found = weights((name, (4, 2)) for name in dict.fromkeys(names))
     plan = sketch_plan(found, [Rule("*", MaxNorm(1), 0), Rule(names[-1] or "x", MaxNorm(1), 0)])
     for number in range(8):

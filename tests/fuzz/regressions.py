@@ -44,6 +44,14 @@ def _shortened() -> bytes:
     return bytes(data)
 
 
+def _huge() -> bytes:
+    """An archive whose config is said to be larger than memory, and stored as it is."""
+    data = _archive()
+    at = data.index(b"PK\x01\x02")
+    data[at + 20 : at + 28] = (2**32 - 2).to_bytes(4, "little") * 2
+    return bytes(data)
+
+
 def _misnamed() -> bytes:
     """An archive with a name that is said to be UTF-8."""
     name = "\u00e9"
@@ -95,6 +103,7 @@ REGRESSIONS: dict[str, tuple[str, Maker]] = {
     ),
     "an archive with a member that begins before its file": ("archive", _shortened),
     "an archive with a name that is not the UTF-8 it claims": ("archive", _misnamed),
+    "an archive with a member that claims gigabytes": ("archive", _huge),
     "an archive with a damaged LZMA stream": ("archive", lambda: _corrupted(zipfile.ZIP_LZMA)),
     "an archive with a damaged bzip2 stream": ("archive", lambda: _corrupted(zipfile.ZIP_BZIP2)),
     "a value that is not UTF-8, put into a recipe": ("setting", lambda: b"layout=\x8c"),

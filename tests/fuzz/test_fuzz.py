@@ -8,13 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
 
-from fuzzing.judging import TooLongError, judge
+from fuzzing.judging import MEMORY, TooLongError, judge
 from fuzzing.logbook import Logbook, execute
 from fuzzing.planning import split
 from fuzzing.structured import fuzz, note_death
@@ -61,10 +62,17 @@ def traces(work):
 def test_what_was_found_once_is_refused_or_accepted(name):
     """The input that once led to a traceback, or to no end, now leads to neither."""
     target, make = REGRESSIONS[name]
+    data = make()
 
-    finding = judge(TARGETS[target].run, make())
+    tracemalloc.start()
+    try:
+        finding = judge(TARGETS[target].run, data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
     assert finding is None, finding.trace
+    assert peak < MEMORY
 
 
 @pytest.mark.parametrize("name", NESTED)

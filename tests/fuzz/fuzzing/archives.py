@@ -85,7 +85,7 @@ ARCHIVE = Target(
         _WEIGHTS,
         _CONFIG,
     ),
-    guided=10,
+    guided=50,
     structured=8,
     native="HDF5",
 )

@@ -71,6 +71,6 @@ HDF5 = Target(
     run=_run,
     seeds=seeds,
     inputs=scrambled(st.deferred(lambda: st.sampled_from(seeds()))),
-    structured=8,
+    structured=20,
     native="HDF5",
 )

@@ -171,10 +171,10 @@ NAMES = Target(
     seeds=_seeds,
     inputs=documents(_layers()),
     words=tuple(f'"{word}"' for word in _WORDS),
-    guided=60,
-    structured=20,
+    guided=30,
+    structured=8,
 )
-CONFIG = replace(NAMES, run=_run_config, guided=15, structured=8)
+CONFIG = replace(NAMES, run=_run_config, guided=5, structured=4)
 CONSTRAINT_JSON = Target(
     run=_run_constraint,
     seeds=lambda: [
@@ -183,6 +183,6 @@ CONSTRAINT_JSON = Target(
     ],
     inputs=documents(_constraints()),
     words=tuple(f'"{word}"' for word in (*_WORDS, "max_value", "min_value", "rate", "UnitNorm")),
-    guided=60,
-    structured=12,
+    guided=70,
+    structured=8,
 )

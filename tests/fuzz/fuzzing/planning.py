@@ -10,7 +10,7 @@ from fuzzing.work import Work
 def split(
     runs: int, seed: int, folder: Path, engines: Sequence[str], only: Collection[str] | None = None
 ) -> list[Work]:
-    """The work of a campaign, the longest first; the executions of all are `runs` together.
+    """The work of a campaign; the executions of all are `runs` together.
 
     Raises:
         SystemExit: A target does not exist, or nothing is left.

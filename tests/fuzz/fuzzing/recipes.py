@@ -113,8 +113,8 @@ RECIPE = Target(
     seeds=lambda: [_RECIPE, b"version = 1\n", b"[tool.wproj]\nversion = 1\n"],
     inputs=_documents(),
     words=(*filter(None, _LINES), *_VALUES[:12]),
-    guided=50,
-    structured=20,
+    guided=90,
+    structured=8,
 )
 SETTING = Target(
     run=_run_setting,
@@ -135,6 +135,6 @@ SETTING = Target(
         )
     ),
     words=("rule.conv.", "check.", "exclude=", "rule=", "layout=", "version=", *_VALUES[:12]),
-    guided=20,
-    structured=8,
+    guided=25,
+    structured=4,
 )

@@ -67,7 +67,7 @@ def _run_journal(data: bytes) -> None:
 
 def _run_names(data: bytes) -> None:
     """Names of tensors, each on a line, told in a report as wherever a tensor is told of."""
-    names = data.decode("utf-8", "surrogatepass").split("\n")[:4]
+    names = data.decode("utf-8", "surrogateescape").split("\n")[:4]
     found = weights((name, (4, 2)) for name in dict.fromkeys(names))
     plan = sketch_plan(found, [Rule("*", MaxNorm(1), 0), Rule(names[-1] or "x", MaxNorm(1), 0)])
     for number in range(8):
@@ -95,24 +95,24 @@ BASELINE = Target(
     seeds=lambda: [_encoded(_BASELINE)],
     inputs=documents(st.just(_BASELINE)),
     words=tuple(f'"{key}"' for key in _BASELINE["tensors"][0]),
-    guided=30,
-    structured=10,
+    guided=60,
+    structured=5,
 )
 REPORT = Target(
     run=_run_report,
     seeds=lambda: [_report_seed()],
     inputs=st.deferred(lambda: documents(st.just(msgspec.json.decode(_report_seed())))),
     words=tuple(f'"{key}"' for key in (*Report.__struct_fields__, *TensorReport.__struct_fields__)),
-    guided=30,
-    structured=12,
+    guided=60,
+    structured=6,
 )
 JOURNAL = Target(
     run=_run_journal,
     seeds=lambda: [_encoded(_RUN, _SHARD)],
     inputs=_journals(),
     words=('"target"', '"rules"', '"source"', '"member"', '"sha256"', '"tensors"'),
-    guided=30,
-    structured=10,
+    guided=60,
+    structured=5,
 )
 NAMES = Target(
     run=_run_names,
@@ -121,6 +121,6 @@ NAMES = Target(
         texts("conv", "/", "\n", "::", "##[", "<b>", "&", "|", "`", "]]>", "=1", size=8)
     ),
     words=("::", "##[", "<", "&", "|", "`", "]]>", "\\x1b["),
-    guided=4,
-    structured=3,
+    guided=2,
+    structured=2,
 )

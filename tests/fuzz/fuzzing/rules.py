@@ -83,24 +83,24 @@ RULE = Target(
     ),
     inputs=encoded(texts(*_SPECS, *_SETTINGS, *_AXES, *_GLOBS, " ", "'", '"', size=10)),
     words=(*_SPECS, *_SETTINGS, *_GLOBS),
-    guided=80,
-    structured=12,
+    guided=110,
+    structured=6,
 )
 CONSTRAINT = Target(
     run=_run_constraint,
     seeds=lambda: _seeds("max_norm=2", "non_neg+min_max_norm=0.5..2 rate=0.1", "unit_norm"),
     inputs=encoded(texts(*_SPECS, *_SETTINGS, "+", "=", "..", " ", size=8)),
     words=(*_SPECS, *_SETTINGS),
-    guided=60,
-    structured=8,
+    guided=90,
+    structured=4,
 )
 AXES = Target(
     run=_run_axes,
     seeds=lambda: _seeds("0", "-1", "0,1,2", "all", "in"),
     inputs=encoded(texts(*_AXES, size=6)),
     words=_AXES,
-    guided=40,
-    structured=8,
+    guided=30,
+    structured=4,
 )
 GLOB = Target(
     run=_run_glob,
@@ -109,8 +109,8 @@ GLOB = Target(
     ),
     inputs=encoded(texts(*_GLOBS, *_REGEX, "\n", "\n", "conv1/kernel", size=12)),
     words=(*_GLOBS, *_REGEX),
-    guided=60,
-    structured=12,
+    guided=90,
+    structured=5,
 )
 SIZE = Target(
     run=_run_size,
@@ -118,5 +118,5 @@ SIZE = Target(
     inputs=encoded(texts(*_SIZES, size=4)),
     words=_SIZES,
     guided=60,
-    structured=6,
+    structured=2,
 )

@@ -88,15 +88,15 @@ SAFETENSORS = Target(
     seeds=_seeds,
     inputs=st.one_of(_files(), scrambled(_files())),
     words=_WORDS,
-    guided=60,
-    structured=20,
+    guided=110,
+    structured=10,
 )
 CONTENT = Target(
     run=_run_content,
     seeds=lambda: [*_seeds(), b'{"weight_map": {"a": "b.safetensors"}}', b"PK\x05\x06" + bytes(18)],
     inputs=_contents(),
     words=(*_WORDS, '"weight_map"', "PK\\x03\\x04", "\\x89HDF\\x0d\\x0a\\x1a\\x0a"),
-    guided=20,
-    structured=10,
+    guided=50,
+    structured=6,
     native="HDF5",
 )

@@ -56,6 +56,6 @@ WEIGHT_MAP = Target(
     seeds=_seeds,
     inputs=documents(_maps()),
     words=('"weight_map"', '"metadata"', '"total_size"', *(f'"{name}"' for name in _FILES)),
-    guided=10,
-    structured=10,
+    guided=40,
+    structured=6,
 )

@@ -31,9 +31,12 @@ def open_checkpoint(
     """
     path = Path(path)
     early = {path: stamp_of(path)} if path.is_file() else {}
-    checkpoint = _open(path)
-    if config is not None:
-        checkpoint = _with_config(checkpoint, Path(config))
+    try:
+        checkpoint = _open(path)
+        if config is not None:
+            checkpoint = _with_config(checkpoint, Path(config))
+    except OSError as error:  # A disk that fails to read what it has.
+        raise FileError(str(path), f"cannot be read: {error.strerror or error}") from error
     members = [checkpoint.folder / member for member in checkpoint.members]
     stamps = early | {member: stamp_of(member) for member in members}
     return replace(checkpoint, stamps=stamps)

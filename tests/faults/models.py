@@ -144,6 +144,13 @@ class Case:
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self._template, self.place)
 
+    def reset_target(self):
+        """Removes the target."""
+        if self.target.is_dir():
+            shutil.rmtree(self.target)
+        else:
+            self.target.unlink()
+
     def problems(self):
         """What is wrong with the original, and with the target."""
         found = []

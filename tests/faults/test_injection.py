@@ -4,9 +4,11 @@ import errno
 import importlib.util
 import os
 import signal
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from wproj_cli.main import main
 
@@ -48,8 +50,12 @@ DOORS = {
 
 
 @pytest.fixture
-def run(capsys):
-    """Runs the program in the folder of a case; its code, and what it said in `said`."""
+def run(capsys, monkeypatch):
+    """Runs the program in the folder of a case; its code, and what it said in `said`.
+
+    Typer takes most of the time to build its parser, so that is kept.
+    """
+    monkeypatch.setattr("typer.main.get_command", cache(typer.main.get_command))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def call(words):
@@ -65,7 +71,6 @@ def run(capsys):
 @pytest.fixture
 def case(tmp_path, monkeypatch, run):
     """Lays out a case, and goes there."""
-
     monkeypatch.chdir(tmp_path)
     return lambda form, way: _Here(tmp_path / "place", form, way, run, rows=48)
 

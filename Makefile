@@ -14,7 +14,7 @@ RUNS ?= 1000000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export KERAS_BACKEND := numpy
 
-.PHONY: demo test check lint unit slow real browser test-interop bench bench-quick fuzz format clean \
+.PHONY: demo test check lint unit slow real browser test-interop bench bench-quick fuzz faults format clean \
   coverage lowest vulnerabilities mutants survivors
 
 demo: $(VENV)/installed
@@ -50,6 +50,12 @@ test-interop: $(INTEROP)/installed
 	KERAS_BACKEND=torch $(INTEROP)/bin/python -m pytest tests/constraints/test_arrays.py \
 	  tests/constraints/test_saved_models.py tests/interop
 	KERAS_BACKEND=jax $(INTEROP)/bin/python -m pytest tests/constraints/test_saved_models.py tests/interop
+
+# A thousand kills at random times over all formats, two runs at once, full disks: about a quarter of
+# an hour. KILLS=60 makes it short; the seed that it prints makes it again: SEED=7.
+KILLS ?= 1000
+faults: $(VENV)/developing
+	$(BIN)/python tests/faults/kills.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 # Every figure of benchmarks/README.md against its opponent, on an idle machine with 20 GiB of free disk.
 # SCALE=16 divides the sizes: mostly starts are measured then, and nothing is written down.

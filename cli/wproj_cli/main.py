@@ -27,11 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _listen()
         _occupy_standard_streams()
         _never_fail_on_glyphs()
-        return _run([word for word in words if word != "--debug"])
+        return _guarded([word for word in words if word != "--debug"], debug=debug)
     except KeyboardInterrupt:  # Where Typer does not see it: above all while it is imported.
         print("error: interrupted", file=sys.stderr)  # noqa: T201 # nothing may be imported yet
         return INTERRUPTED
+
+
+def _guarded(words: Sequence[str], *, debug: bool) -> int:
+    """Runs the command line; whatever it raises becomes a sentence and an exit code."""
+    try:
+        return _run(words)
     except Exception as error:  # noqa: BLE001 # the boundary: no traceback reaches a user
+        _raise_stopped(error)
         if debug:
             import traceback
 
@@ -90,6 +97,14 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+def _raise_stopped(error: BaseException | None) -> None:
+    """Goes on with a signal that Python has told as an error of its own, in the making of a class."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
+        error = error.__cause__
 
 
 def _occupy_standard_streams() -> None:

@@ -1,0 +1,165 @@
+"""Every call of the system fails once, in every format: nothing is lost, and nothing is left."""
+
+import errno
+import importlib.util
+import os
+import signal
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from wproj_cli.main import main
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the calls are POSIX's")
+
+_spec = importlib.util.spec_from_file_location(
+    "fault_models", Path(__file__).with_name("models.py")
+)
+models = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(models)
+
+# Each format, and each way to write; `make faults` tries all of them with each other.
+CASES = [
+    ("safetensors", "new"),
+    ("hdf5", "force"),
+    ("gzip", "in place"),
+    ("keras", "in place"),
+    ("deflated", "new"),
+    ("folder", "new"),
+    ("folder", "in place"),
+    ("folder", "resume"),
+]
+
+# What fails, and how.
+DOORS = {
+    "pread": errno.EIO,
+    "pwrite": errno.ENOSPC,
+    "copy_file_range": errno.EIO,
+    "posix_fallocate": errno.ENOSPC,
+    "ftruncate": errno.EIO,
+    "fsync": errno.EIO,
+    "open": errno.EACCES,
+    "mkdir": errno.EACCES,
+    "link": errno.EACCES,
+    "replace": errno.EACCES,
+    "rename": errno.EACCES,
+    "chmod": errno.EPERM,
+}
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs the program in the folder of a case; its code, and what it said in `said`.
+
+    Typer takes most of the time to build its parser, so that is kept.
+    """
+    monkeypatch.setattr("typer.main.get_command", cache(typer.main.get_command))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def call(words):
+        code = main([*words, "--threads", "1"])
+        call.said = capsys.readouterr().err
+        return code
+
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch, run):
+    """Lays out a case, and goes there."""
+    monkeypatch.chdir(tmp_path)
+    return lambda form, way: _Here(tmp_path / "place", form, way, run, rows=48)
+
+
+class _Here(models.Case):
+    """A case whose folder is the current one, however often it is laid out."""
+
+    def reset(self):
+        super().reset()
+        os.chdir(self.place)
+
+
+def failing(number):
+    """What fails with the error of this number."""
+
+    def fail(_real, *_arguments, **_options):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def half_read(real, descriptor, count, offset):
+    """A read that gives half of what it was asked for."""
+    return real(descriptor, max(1, count // 2), offset)
+
+
+def half_written(real, descriptor, data, offset):
+    """A write that takes half of what it was given."""
+    return real(descriptor, data[: max(1, len(data) // 2)], offset)
+
+
+def runs(made, run, door, instead):
+    """Runs a case once for each call of a function of `os`, which does something else that time.
+
+    Yields the exit codes. There is one more run, in which everything goes well.
+    """
+    real, number, calls = getattr(os, door), 0, [None]
+
+    def call(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) - 1 == number:
+            return instead(real, *arguments, **options)
+        return real(*arguments, **options)
+
+    while len(calls) >= number:
+        made.reset()
+        calls.clear()
+        number += 1
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, door, call)
+            code = run([*made.words, *(["--no-sync"] if door != "fsync" else [])])
+        yield code
+
+
+def objections(made, code, said):
+    """What is wrong after a run."""
+    found = [*made.problems(), *models.leftovers(made.place)]
+    if "Traceback" in said or "internal fault" in said:
+        found.append("told as a defect")
+    if code == 0 and not made.is_done():
+        found.append("not done")
+    if code != 0 and (code != 3 or not said.startswith("error: ")):
+        found.append(f"exit code {code}")
+    return found
+
+
+@pytest.mark.parametrize(("form", "way"), CASES)
+def test_whatever_call_fails_nothing_is_lost_and_nothing_is_left(case, run, form, way):
+    """Exit code 3 and a sentence, or, where there is another way, the result."""
+    made, found, failed = case(form, way), {}, set()
+    for door in filter(lambda door: hasattr(os, door), DOORS):
+        for number, code in enumerate(runs(made, run, door, failing(DOORS[door]))):
+            problems = objections(made, code, run.said)
+            if way == "resume" and code:  # Finished shards are left on purpose.
+                problems = [p for p in problems if not models.DRAFT.search(p)]
+            if problems:
+                found[door, number] = problems, run.said
+            failed |= {door} if code else set()
+        assert code == 0, run.said
+
+    assert found == {}
+    assert {"pread", "open"} <= failed
+
+
+@pytest.mark.parametrize("form", models.FORMATS)
+@pytest.mark.parametrize(("door", "instead"), [("pread", half_read), ("pwrite", half_written)])
+def test_calls_that_do_half_of_the_work_are_gone_on_with(case, run, form, door, instead):
+    """As the system may do at any time; the result is the same."""
+    made = case(form, "new")
+    for code in runs(made, run, door, instead):
+        assert code == 0, run.said
+        assert made.is_done()

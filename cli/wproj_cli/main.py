@@ -100,7 +100,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _raise_stopped(error: BaseException | None) -> None:
-    """Goes on with a signal that Python has told as an error of its own, in the making of a class."""
+    """Goes on with a signal that Python told as an error of its own, in the making of a class."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise error

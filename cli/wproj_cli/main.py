@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 import wproj
@@ -83,24 +83,45 @@ def _explain(error: Exception) -> int:
 def _listen() -> None:
     """Turns signals into exceptions, so that unfinished files are removed.
 
-    Those that are ignored remain so, as `nohup` and scripts ask for. After the first one the others
-    are ignored, too: an impatient second Ctrl-C must not interrupt the tidying up.
+    Those that are ignored remain so, as `nohup` and scripts ask for.
     """
+    _handle(_stop)
+    sys.unraisablehook = _repeat
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
     for number in CAUGHT:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+            signal.signal(number, handler)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    for each in CAUGHT:
-        signal.signal(each, signal.SIG_IGN)
+    """From now on, an impatient second Ctrl-C must not interrupt the tidying up."""
+    _handle(_overhear)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
 
 
+def _overhear(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
+def _repeat(dropped: sys.UnraisableHookArgs) -> None:
+    """Sends a signal again that came within a finalizer, where Python drops exceptions."""
+    error = dropped.exc_value
+    if not isinstance(error, KeyboardInterrupt | SystemExit):
+        sys.__unraisablehook__(dropped)
+        return
+    import threading
+
+    number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else int(str(error.code)) - 128
+    _handle(_stop)
+    threading.Timer(0.01, signal.raise_signal, [number]).start()
+
+
 def _raise_stopped(error: BaseException | None) -> None:
-    """Goes on with a signal that Python told as an error of its own, in the making of a class."""
+    """Goes on with a signal that Python has told as an error in the making of a class."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise error

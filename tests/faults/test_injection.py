@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import os
 import signal
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def run(capsys, monkeypatch):
 
     Typer takes most of the time to build its parser, so that is kept.
     """
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr("typer.main.get_command", cache(typer.main.get_command))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -90,7 +90,8 @@ def call(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in filter(_FOREIGN.match, list(os.environ)):
         monkeypatch.delenv(name)
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
 
     def finish(*words):
         code = main(list(map(os.fspath, words)))
@@ -98,7 +99,8 @@ def call(capsys, tmp_path, monkeypatch):
         return Result(code, said.out, said.err)
 
     yield finish
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

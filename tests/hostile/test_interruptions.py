@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 import time
 
 import h5py
@@ -228,6 +230,99 @@ def test_a_signal_while_hdf5_writes_leaves_nothing_behind(start, tmp_path, numbe
     assert b"Traceback" not in stderr
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
     assert digest(path) == before
+
+
+FINALIZER = """
+import os, signal, sys
+import wproj
+from wproj_cli.main import main
+
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+
+def apply(*words, **options):
+    for report in project(*words, **options):
+        Last()
+        for _ in range(100):
+            time.sleep(0.05)
+        yield report
+
+import time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+project, wproj.apply = wproj.apply, apply
+sys.exit(main())
+"""
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_within_a_finalizer_is_not_lost(tmp_path, snapshot, name, code):
+    """Python drops exceptions there."""
+    before = snapshot()
+    command = [sys.executable, "-c", FINALIZER.format(name=name), "project", "model", *WORDS]
+    result = subprocess.run(
+        [*command, "-o", "out"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert snapshot() == before
+
+
+IGNORING = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+
+
+def test_a_hang_up_that_is_ignored_remains_so(start, big):
+    """As `nohup` asks for."""
+    path, before = big
+    target = path.with_name("out")
+    process = start("project", path, *WORDS, "-o", target, before=IGNORING)
+    await_draft(process, path.parent)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert target.stat().st_size == path.stat().st_size
+    target.unlink()
+    assert digest(path) == before
+
+
+WITHOUT_RESERVE = """
+import resource, sys
+from wproj.formats import hdf5
+from wproj_cli.main import main
+
+hdf5.make_room = lambda *_arguments: None
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("how", [{"compression": "lzf"}, {"fletcher32": True}], ids=str)
+@pytest.mark.parametrize("room", [0, 4096])
+def test_hdf5_survives_a_disk_on_which_no_room_can_be_reserved(tmp_path, snapshot, how, room):
+    """Else it tries to write once more when the process ends, and crashes."""
+    path = tmp_path / "model"
+    w = np.random.default_rng(3).integers(1, 256, (400, 300)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        for name in ("w", "v"):
+            file.create_dataset(name, data=w, chunks=(50, 300), **how)
+    before = snapshot()
+    program = WITHOUT_RESERVE.format(size=path.stat().st_size + room)
+    words = ["project", "model", "-m", "*", "-c", "max_norm=1", "-a", "0", "-o", "out"]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode in (0, 3), result.stderr
+    if result.returncode:
+        assert "error: could not write out: File too large" in result.stderr
+        assert snapshot() == before
 
 
 def await_writing(process, folder):

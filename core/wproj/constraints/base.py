@@ -305,11 +305,11 @@ class ElementwiseConstraint(ArrayConstraint):
         """
 
         def store(unit: Unit, _each: Each) -> None:
-            (tile,) = unit.tiles
-            stored = place.read(tile.start, tile.stop)
-            if numerics.nonfinite == "error" and not finite(stored).all():
-                check_finite(place, shape, numerics)
-            clip(tile, place, self.clip)
+            for tile in unit.tiles:
+                stored = place.read(tile.start, tile.stop)
+                if numerics.nonfinite == "error" and not finite(stored).all():
+                    check_finite(place, shape, numerics)
+                clip(tile, place, self.clip)
 
         for _ in Vectors.of((math.prod(shape),), ()).over_units(store, place.each):
             yield from ()

@@ -21,6 +21,8 @@ from wproj.errors import AxisError
 
 # 2**18 entries: one mebibyte of float32, two of float64. Part of the numerics, not a setting.
 TILE = 1 << 18
+# So many tiles of whole vectors are one unit, where there still are units enough to be shared.
+_JOINED, _SHARED = 4, 16
 
 Read = Callable[[int, int], NDArray[Any]]
 Write = Callable[[int, NDArray[Any]], None]
@@ -139,12 +141,13 @@ class Vectors:
         """
         if 0 in self.dims:
             return
-        depth = next(d for d in range(len(self.dims)) if math.prod(self.dims[d + 1 :]) <= tile)
+        depth = self._depth(tile)
         whole = self.summed.index(True) if True in self.summed else len(self.dims)
         tiles = self._tiles(depth, min(whole, depth), tile)
         if whole > depth:
-            for rows, one in tiles:
-                yield Unit((one,), (rows.stop - rows.start, *self.kept_shape[1:]), (rows,))
+            size = max(1, min(_JOINED, self._tile_count(depth, tile) // _SHARED))
+            while joined := list(itertools.islice(tiles, size)):
+                yield _joined(joined, self.kept_shape[1:])
             return
         outer = list(itertools.product(*map(range, self.dims[:whole])))
         per_unit = self._tile_count(depth, tile) // len(outer)
@@ -157,13 +160,17 @@ class Vectors:
     ) -> Iterator[Result]:
         """What `function` returns for every unit, in order.
 
-        Threads share the units, or where a unit has many tiles, the tiles of one unit after the
+        Threads share the units, or where a vector has many tiles, the tiles of one unit after the
         other: then `function` is given `each` to do so.
         """
-        first = next(self.units(), None)
-        if first is not None and len(first.tiles) > 1:
+        crossing = 0 not in self.dims and True in self.summed[: self._depth(TILE) + 1]
+        if crossing and len(next(self.units()).tiles) > 1:
             return (function(unit, each) for unit in self.units())
         return each(lambda unit: function(unit, map), self.units())
+
+    def _depth(self, tile: int) -> int:
+        """The axis that is cut into tiles."""
+        return next(d for d in range(len(self.dims)) if math.prod(self.dims[d + 1 :]) <= tile)
 
     def _rows(self, depth: int, tile: int) -> int:
         return max(1, tile // math.prod(self.dims[depth + 1 :]))
@@ -191,6 +198,24 @@ class Vectors:
             0 if summed else i for i, summed in zip(outer, self.summed[whole:depth], strict=True)
         ]
         return (*fixed, slice(0, 1) if self.summed[depth] else span, ...)
+
+
+def _joined(group: list[tuple[slice, Tile]], rest: tuple[int, ...]) -> Unit:
+    """A unit of tiles that hold whole vectors each, with the rows of each."""
+    first, last = group[0][0].start, group[-1][0].stop
+    tiles = [tile for _, tile in group]
+    if len(group) > 1:
+        tiles = [
+            Tile(
+                one.start,
+                one.stop,
+                one.shape,
+                one.axes,
+                (slice(at.start - first, at.stop - first),),
+            )
+            for at, one in group
+        ]
+    return Unit(tuple(tiles), (last - first, *rest), (slice(first, last),))
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """Disks that fill up, readers that go away, and signals in the middle of the work."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -340,16 +341,77 @@ def await_writing(process, folder):
     raise AssertionError(process.communicate())
 
 
-def test_a_killed_process_leaves_the_original_and_no_target(start, big):
-    """Not even a signal that nobody can handle touches what was there."""
+def test_a_killed_process_leaves_the_original_and_no_target(start, run, big):
+    """Not even a signal that nobody can handle touches what was there; the next run tidies up."""
     path, before = big
     process = start("project", path, *WORDS, "--in-place", before=LISTENING)
     await_draft(process, path.parent)
     process.kill()
     process.communicate()
-    for draft in path.parent.glob(".*.wproj-tmp"):
-        draft.unlink()
 
     assert process.returncode == -signal.SIGKILL
-    assert [entry.name for entry in path.parent.iterdir()] == ["model"]
     assert digest(path) == before
+    assert len(list(path.parent.iterdir())) == 2
+    assert run("project", path, *WORDS, "-o", path.with_name("out")).code == 0
+    path.with_name("out").unlink()
+    assert [entry.name for entry in path.parent.iterdir()] == ["model"]
+
+
+SLOW = """
+import time
+from wproj.constraints import Constraint
+
+
+class Slow(Constraint):
+    def __call__(self, w):
+        time.sleep(0.5)
+        return w / 2
+"""
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A rule that takes its time."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    return ("-r", "w slow.py:Slow")
+
+
+@pytest.mark.parametrize("options", [["-o", "locked/out"], ["--in-place"]], ids=str)
+def test_permissions_withdrawn_in_the_middle_are_told(
+    start, run, tmp_path, model, slow, without_privileges, options
+):
+    """The draft cannot be removed then; a later run, which may do so, does."""
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    model.rename(locked / "model")
+    before = digest(locked / "model")
+    process = start("project", "locked/model", *slow, *options, before=without_privileges)
+    await_draft(process, locked)
+    locked.chmod(0o555)
+    _, stderr = process.communicate(timeout=60)
+    locked.chmod(0o755)
+
+    assert process.returncode == 3, stderr
+    assert stderr.splitlines()[-2].startswith(b"error: could not write locked/")
+    assert os.strerror(errno.EACCES).encode() in stderr
+    assert digest(locked / "model") == before
+    assert not (locked / "out").exists()
+    assert run("project", "locked/model", *WORDS, "--in-place").code == 0
+    assert [entry.name for entry in locked.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("options", [["-o", "out"], ["-o", "out", "--force"], ["--in-place"]])
+def test_two_runs_for_one_target_leave_one_whole_result(start, run, tmp_path, model, slow, options):
+    """Who comes second replaces it, or is told; nobody takes the draft of the other away."""
+    assert run("project", "model", *slow, "-o", "right").code == 0
+    right, before = digest(tmp_path / "right"), digest(model)
+    (tmp_path / "right").unlink()
+    processes = [start("project", "model", *slow, *options) for _ in range(2)]
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    codes = sorted(process.returncode for process in processes)
+
+    assert codes[0] == 0, said
+    assert codes[1] in {"--force": (0,), "--in-place": (0, 3)}.get(options[-1], (2,)), said
+    assert digest(model if "--in-place" in options else tmp_path / "out") == right
+    assert "--in-place" in options or digest(model) == before
+    assert not list(tmp_path.glob(".*"))

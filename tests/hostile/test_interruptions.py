@@ -300,7 +300,9 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("how", [{"compression": "lzf"}, {"fletcher32": True}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{"compression": "lzf"}, {"compression": 4, "fletcher32": True}], ids=str
+)
 @pytest.mark.parametrize("room", [0, 4096])
 def test_hdf5_survives_a_disk_on_which_no_room_can_be_reserved(tmp_path, snapshot, how, room):
     """Else it tries to write once more when the process ends, and crashes."""

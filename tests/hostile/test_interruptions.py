@@ -233,6 +233,39 @@ def test_a_signal_while_hdf5_writes_leaves_nothing_behind(start, tmp_path, numbe
     assert digest(path) == before
 
 
+EARLY = """
+import os, signal, sys
+
+class Field:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.{name})
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            type("Drawing", (), {{"field": Field()}}) if {making} else Field().__set_name__(0, 0)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+from wproj_cli.main import main
+sys.exit(main(["ls", "model"]))
+"""
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("making", [False, True], ids=["imported", "in the making of a class"])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_while_the_program_is_imported_is_no_defect(tmp_path, name, code, making):
+    """Python 3.11 tells some of them as errors in the making of a class."""
+    program = EARLY.format(name=name, making=making)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == code, result.stderr
+    assert result.stderr == ("error: interrupted\n" if name == "SIGINT" else "")
+
+
 FINALIZER = """
 import os, signal, sys
 import wproj

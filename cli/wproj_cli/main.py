@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _never_fail_on_glyphs()
         return _guarded([word for word in words if word != "--debug"], debug=debug)
     except KeyboardInterrupt:  # Where Typer does not see it: above all while it is imported.
-        print("error: interrupted", file=sys.stderr)  # noqa: T201 # nothing may be imported yet
+        if sys.stderr is not None:
+            print("error: interrupted", file=sys.stderr)  # noqa: T201 # nothing is imported yet
         return INTERRUPTED
 
 

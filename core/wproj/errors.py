@@ -318,6 +318,16 @@ class WriteError(OutputError):
         )
 
 
+class PartlyWrittenError(OutputError):
+    """The operating system refused to replace a file of a folder, after others were replaced."""
+
+    def __init__(self, path: str, problem: str, replaced: Sequence[str]) -> None:
+        super().__init__(
+            f"could not write {printable(path)}: {printable(problem)}",
+            f"replaced already, each as a whole: {listed(replaced)}; run again for the others",
+        )
+
+
 def shape_text(shape: Sequence[int]) -> str:
     """A shape without spaces.
 

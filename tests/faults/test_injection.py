@@ -113,7 +113,7 @@ def runs(made, run, door, instead):
 
     def call(*arguments, **options):
         calls.append(arguments)
-        if len(calls) - 1 == number:
+        if len(calls) == number:
             return instead(real, *arguments, **options)
         return real(*arguments, **options)
 
@@ -155,6 +155,17 @@ def test_whatever_call_fails_nothing_is_lost_and_nothing_is_left(case, run, form
 
     assert found == {}
     assert {"pread", "open"} <= failed
+
+
+def test_a_folder_that_is_replaced_in_part_is_told_so(case, run):
+    """Its files are replaced one after the other; that the original is unchanged would be a lie."""
+    made = case("folder", "in place")
+    told = [(code, run.said) for code in runs(made, run, "replace", failing(errno.EACCES))]
+
+    assert [code for code, _ in told] == [3, 3, 0]
+    assert "the original is unchanged" in told[0][1]
+    assert "w1.safetensors: Permission denied" in told[1][1]
+    assert "replaced already, each as a whole: w0.safetensors; run again" in told[1][1]
 
 
 @pytest.mark.parametrize("form", models.FORMATS)

@@ -1,6 +1,7 @@
 """Disks that fill up, readers that go away, and signals in the middle of the work."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -232,6 +233,39 @@ def test_a_signal_while_hdf5_writes_leaves_nothing_behind(start, tmp_path, numbe
     assert digest(path) == before
 
 
+EARLY = """
+import os, signal, sys
+
+class Field:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.{name})
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            type("Drawing", (), {{"field": Field()}}) if {making} else Field().__set_name__(0, 0)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+from wproj_cli.main import main
+sys.exit(main(["ls", "model"]))
+"""
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("making", [False, True], ids=["imported", "in the making of a class"])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_while_the_program_is_imported_is_no_defect(tmp_path, name, code, making):
+    """Python 3.11 tells some of them as errors in the making of a class."""
+    program = EARLY.format(name=name, making=making)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == code, result.stderr
+    assert result.stderr == ("error: interrupted\n" if name == "SIGINT" else "")
+
+
 FINALIZER = """
 import os, signal, sys
 import wproj
@@ -299,7 +333,9 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("how", [{"compression": "lzf"}, {"fletcher32": True}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{"compression": "lzf"}, {"compression": 4, "fletcher32": True}], ids=str
+)
 @pytest.mark.parametrize("room", [0, 4096])
 def test_hdf5_survives_a_disk_on_which_no_room_can_be_reserved(tmp_path, snapshot, how, room):
     """Else it tries to write once more when the process ends, and crashes."""
@@ -340,16 +376,77 @@ def await_writing(process, folder):
     raise AssertionError(process.communicate())
 
 
-def test_a_killed_process_leaves_the_original_and_no_target(start, big):
-    """Not even a signal that nobody can handle touches what was there."""
+def test_a_killed_process_leaves_the_original_and_no_target(start, run, big):
+    """Not even a signal that nobody can handle touches what was there; the next run tidies up."""
     path, before = big
     process = start("project", path, *WORDS, "--in-place", before=LISTENING)
     await_draft(process, path.parent)
     process.kill()
     process.communicate()
-    for draft in path.parent.glob(".*.wproj-tmp"):
-        draft.unlink()
 
     assert process.returncode == -signal.SIGKILL
-    assert [entry.name for entry in path.parent.iterdir()] == ["model"]
     assert digest(path) == before
+    assert len(list(path.parent.iterdir())) == 2
+    assert run("project", path, *WORDS, "-o", path.with_name("out")).code == 0
+    path.with_name("out").unlink()
+    assert [entry.name for entry in path.parent.iterdir()] == ["model"]
+
+
+SLOW = """
+import time
+from wproj.constraints import Constraint
+
+
+class Slow(Constraint):
+    def __call__(self, w):
+        time.sleep(0.5)
+        return w / 2
+"""
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A rule that takes its time."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    return ("-r", "w slow.py:Slow")
+
+
+@pytest.mark.parametrize("options", [["-o", "locked/out"], ["--in-place"]], ids=str)
+def test_permissions_withdrawn_in_the_middle_are_told(
+    start, run, tmp_path, model, slow, without_privileges, options
+):
+    """The draft cannot be removed then; a later run, which may do so, does."""
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    model.rename(locked / "model")
+    before = digest(locked / "model")
+    process = start("project", "locked/model", *slow, *options, before=without_privileges)
+    await_draft(process, locked)
+    locked.chmod(0o555)
+    _, stderr = process.communicate(timeout=60)
+    locked.chmod(0o755)
+
+    assert process.returncode == 3, stderr
+    assert stderr.splitlines()[-2].startswith(b"error: could not write locked/")
+    assert os.strerror(errno.EACCES).encode() in stderr
+    assert digest(locked / "model") == before
+    assert not (locked / "out").exists()
+    assert run("project", "locked/model", *WORDS, "--in-place").code == 0
+    assert [entry.name for entry in locked.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("options", [["-o", "out"], ["-o", "out", "--force"], ["--in-place"]])
+def test_two_runs_for_one_target_leave_one_whole_result(start, run, tmp_path, model, slow, options):
+    """Who comes second replaces it, or is told; nobody takes the draft of the other away."""
+    assert run("project", "model", *slow, "-o", "right").code == 0
+    right, before = digest(tmp_path / "right"), digest(model)
+    (tmp_path / "right").unlink()
+    processes = [start("project", "model", *slow, *options) for _ in range(2)]
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    codes = sorted(process.returncode for process in processes)
+
+    assert codes[0] == 0, said
+    assert codes[1] in {"--force": (0,), "--in-place": (0, 3)}.get(options[-1], (2,)), said
+    assert digest(model if "--in-place" in options else tmp_path / "out") == right
+    assert "--in-place" in options or digest(model) == before
+    assert not list(tmp_path.glob(".*"))

@@ -314,10 +314,11 @@ def test_a_draft_that_another_process_writes_is_refused(
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
+    process.send_signal(signal.SIGSTOP)
     (draft,) = drafts()
     result = run("project", "source", *slow, "-o", "out", "--resume")
+    process.send_signal(signal.SIGCONT)
 
-    assert process.poll() is None
     assert_refused(result, 2, "out: another process is writing", str(draft.name), hint="wait")
     assert drafts() == [draft]
     process.communicate(timeout=60)

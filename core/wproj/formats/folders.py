@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from wproj.errors import FileError, TargetError, WriteError
+from wproj.errors import FileError, PartlyWrittenError, TargetError, WriteError
 from wproj.formats.atomic import (
     Draft,
     check_room,
@@ -211,8 +211,14 @@ def _replace_members(draft: Path, changed: Sequence[str], folder: Path, *, durab
     if links:
         problem = "is a symbolic link, and links are never written through"
         raise TargetError(str(folder / links[0]), problem, "write to a folder with -o")
-    for member in changed:
-        (draft / member).replace(folder / member)
+    for count, member in enumerate(changed):
+        try:
+            (draft / member).replace(folder / member)
+        except OSError as error:
+            if not count:
+                raise
+            problem = f"{member}: {reason(error)}"
+            raise PartlyWrittenError(str(folder), problem, changed[:count]) from error
     if durable:
         _sync_folder(folder)
 

@@ -1,0 +1,3 @@
+"""`kills.py` is a program of its own: `make faults`."""
+
+collect_ignore = ["kills.py"]

@@ -97,7 +97,7 @@ def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    """From now on, an impatient second Ctrl-C must not interrupt the tidying up."""
+    """The next one is overheard: an impatient second Ctrl-C must not interrupt the tidying up."""
     _handle(_overhear)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
@@ -105,7 +105,8 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _overhear(_number: int, _frame: FrameType | None) -> None:
-    pass
+    """A third one counts again, as a rule of the user's own may have swallowed the first."""
+    _handle(_stop)
 
 
 def _repeat(dropped: sys.UnraisableHookArgs) -> None:

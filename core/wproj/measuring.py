@@ -74,7 +74,7 @@ def _look(
     if after is None:
         return unit, first, None, []
     old, new = before.read, after.read
-    compared = each(lambda tile: (tile.index, _compare(tile, old, new)), unit.tiles)
+    compared = unit.over_tiles(lambda tile: (tile.index, _compare(tile, old, new)), each)
     changes = [(index, change) for index, change in compared if change is not None]
     return unit, first, _side(unit, new, steps, each), changes
 
@@ -107,7 +107,7 @@ def _entries(
         return int((most > 0).sum()), worst, most.max(axis=tile.axes, keepdims=True)
 
     count, worst, excess = 0, (0.0, 0, 0.0), np.zeros(unit.shape)
-    for tile, found in zip(unit.tiles, each(look, unit.tiles), strict=True):
+    for tile, found in zip(unit.tiles, unit.over_tiles(look, each), strict=True):
         count += found[0]
         worst = max(worst, found[1], key=lambda one: one[0])
         excess[tile.index] = np.maximum(excess[tile.index], found[2])

@@ -43,12 +43,12 @@ def first_aim(goal: Float64, bounds: Bounds) -> Float64:
 def _bias(bounds: Bounds) -> float:
     """How far inside to aim, in unit roundoffs: repairs are rare, and distances hardly larger.
 
-    Rounding moves the norm of a long vector by about 0.7 / sqrt(length) of these; four times that
-    costs less than 1.05 of the distance. With few mantissas, numbers that have the same one are
-    rounded alike, and the norm moves as if the vector were no longer than there are. A short
+    Rounding moves the norm of a long vector by about 0.7 / sqrt(length) of these; nearly six times
+    that costs less than 1.05 of the distance. With few mantissas, numbers that have the same one
+    are rounded alike, and the norm moves as if the vector were no longer than there are. A short
     vector affords less, and the dtypes of 8 bits round too coarsely to gain by it.
     """
-    bias = min(3 / math.sqrt(bounds.length), 0.06)
+    bias = min(4 / math.sqrt(bounds.length), 1 / 16)
     mantissas = 1 / (2 * bounds.grid.unit_roundoff)
     if bounds.length < _LONG or mantissas < _FEW:
         return bias

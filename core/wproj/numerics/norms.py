@@ -111,7 +111,7 @@ def _summed(sums: SquareSum, unit: Unit, read: Read, each: Each) -> SquareSum:
     def part(tile: Tile) -> Float64:
         return sums.part(tile, read(tile.start, tile.stop))
 
-    for tile, found in zip(unit.tiles, each(part, unit.tiles), strict=True):
+    for tile, found in zip(unit.tiles, unit.over_tiles(part, each), strict=True):
         sums.add(tile, found)
     return sums
 

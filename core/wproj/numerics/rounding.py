@@ -118,7 +118,7 @@ def _store(
     def store(tile: Tile) -> tuple[Float64, TileChange | None] | None:
         return _store_tile(tile, place, scale, todo, rounding, sums, measuring=measuring)
 
-    for tile, found in zip(unit.tiles, place.each(store, unit.tiles), strict=True):
+    for tile, found in zip(unit.tiles, unit.over_tiles(store, place.each), strict=True):
         if found is None:
             continue
         part, change = found

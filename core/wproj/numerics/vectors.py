@@ -21,7 +21,8 @@ from wproj.errors import AxisError
 
 # 2**18 entries: one mebibyte of float32, two of float64. Part of the numerics, not a setting.
 TILE = 1 << 18
-# So many tiles of whole vectors are one unit, where there still are units enough to be shared.
+# So many tiles are handed to a thread at once, where there are enough for all; if they hold whole
+# vectors, as one unit.
 _JOINED, _SHARED = 4, 16
 
 Read = Callable[[int, int], NDArray[Any]]
@@ -87,6 +88,13 @@ class Unit:
     def entries(self) -> int:
         """The number of entries of all its vectors."""
         return self.stop - self.start
+
+    def over_tiles(self, function: Callable[[Tile], Result], each: Each = map) -> Iterator[Result]:
+        """What `function` returns for every tile, in order; threads get a few at a time."""
+        size = max(1, min(_JOINED, len(self.tiles) // _SHARED))
+        runs = [self.tiles[start : start + size] for start in range(0, len(self.tiles), size)]
+        found = each(lambda run: [function(tile) for tile in run], runs)
+        return itertools.chain.from_iterable(found)
 
 
 @dataclass(frozen=True, slots=True)

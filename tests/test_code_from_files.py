@@ -32,6 +32,10 @@ ALLOWED = {
     # A constraint that the user has named on the command line or in a recipe; see CALLERS.
     ("wproj.constraints.registry", "import_module"): 1,
     ("wproj.constraints.registry", "exec_module"): 1,
+    # The child that reads HDF5 first: a fork, or this interpreter with a program that is a
+    # constant, which has the path of the checkpoint among its arguments.
+    ("wproj.formats.examining", "fork"): 1,
+    ("wproj.formats.examining", "subprocess"): 1,
     # The report formats, imported when they are asked for: from a table in the source.
     ("wproj_cli.render", "import_module"): 1,
 }

@@ -129,9 +129,12 @@ def state(path):
 def test_a_resumed_run_makes_what_an_uninterrupted_one_makes(
     begin, resume, whole, drafts, tmp_path, finished
 ):
-    """The same files with the same modes, the same reports, and nothing besides."""
+    """The same files with the same modes, the same reports, and nothing besides.
+
+    Without a finished shard there is nothing to resume, and so no draft is left.
+    """
     begin(finished)
-    assert len(drafts()) == 1
+    assert len(drafts()) == (finished > 0)
     reports = resume()
 
     assert (contents(tmp_path / "out"), reports) == whole()
@@ -331,14 +334,15 @@ def test_what_follows_a_damaged_line_is_believed_again(
 def test_a_draft_without_a_sound_journal_is_not_resumed(
     begin, resume, whole, journal, drafts, tmp_path, content
 ):
-    """Nobody knows what it is; it is left to whoever made it, and the run begins anew."""
+    """Nothing of it is believed: it is removed like any leftover, and the run begins anew."""
     begin(2)
     journal().write_bytes(content)
     (draft,) = drafts()
-    before = contents(draft)
+    before = [state(draft / shard) for shard in SHARDS[:2]]
 
     assert (resume(), contents(tmp_path / "out")) == whole()[::-1]
-    assert contents(draft) == before
+    assert all(state(tmp_path / "out" / shard) not in before for shard in SHARDS[:2])
+    assert drafts() == []
 
 
 @pytest.mark.parametrize("member", ["../victim", "nothing", "code/../../victim"])
@@ -523,18 +527,29 @@ def test_an_interruption_at_the_very_end_leaves_what_is_finished(
     assert (contents(tmp_path / "out"), reports) == whole()
 
 
-def test_a_run_without_resume_leaves_earlier_drafts_alone(begin, whole, drafts, source, tmp_path):
-    """It begins anew, and removes what is its own."""
+def test_a_run_without_resume_leaves_earlier_drafts_alone(begin, drafts):
+    """If it is interrupted, too: it removes what is its own, and the other can be resumed still."""
     begin(3)
     (draft,) = drafts()
-    before = contents(draft)
-    reports = list(wproj.project(source, tmp_path / "out", RULE))
-    (tmp_path / "out").rename(tmp_path / "first")
-    begin(3, resume=False)
+    before = contents(draft), state(journal_of(draft))
+    begin(4, resume=False)
 
-    assert (contents(tmp_path / "first"), reports) == whole()
     assert drafts() == [draft]
-    assert contents(draft) == before
+    assert (contents(draft), state(journal_of(draft))) == before
+
+
+def test_a_run_without_resume_that_ends_makes_earlier_drafts_useless(
+    begin, whole, drafts, source, tmp_path
+):
+    """It begins anew, takes nothing of them, and they go: their target is there."""
+    begin(3)
+    (draft,) = drafts()
+    before = [state(draft / shard) for shard in SHARDS[:3]]
+    reports = list(wproj.project(source, tmp_path / "out", RULE))
+
+    assert all(state(tmp_path / "out" / shard) not in before for shard in SHARDS[:3])
+    assert (contents(tmp_path / "out"), reports) == whole()
+    assert drafts() == []
 
 
 def test_without_resume_an_interruption_leaves_nothing(begin, drafts):
@@ -561,7 +576,10 @@ def test_drafts_of_other_targets_are_left_alone(source, begin, resume, drafts, w
 
 
 def test_among_several_drafts_the_right_one_is_taken(begin, resume, drafts, whole, tmp_path):
-    """Of other rules, of a file, and of nobody knows what."""
+    """Of other rules, of a file, and of nobody knows what.
+
+    Only what wproj made, and cannot be resumed any more, is removed with it.
+    """
     begin(2, "w* max_norm=3 axis=0")
     (other,) = drafts()
     (tmp_path / "hidden").mkdir()
@@ -580,10 +598,13 @@ def test_among_several_drafts_the_right_one_is_taken(begin, resume, drafts, whol
 
     assert (contents(tmp_path / "out"), reports) == whole()
     assert state(tmp_path / "out" / SHARDS[3]) == before
-    assert not right.exists()
-    assert not journal_of(right).exists()
-    assert other.is_dir()
+    for draft in (right, other):
+        assert not draft.exists()
+        assert not journal_of(draft).exists()
     assert (tmp_path / ".0.wproj-tmp").read_bytes() == b"of a file"
+    assert (tmp_path / ".1.wproj-tmp").is_dir()
+    assert journal_of(tmp_path / ".1.wproj-tmp").is_dir()
+    assert journal_of(tmp_path / ".2.wproj-tmp").is_file()
 
 
 def test_drafts_are_no_members_of_a_source(begin, source, whole, drafts):
@@ -618,12 +639,19 @@ def test_a_line_that_the_system_writes_in_parts_is_whole(
     assert [state(tmp_path / "out" / SHARDS[number]) for number in range(3)] == before
 
 
+@pytest.mark.parametrize("finished", [0, 1, 3])
 @pytest.mark.parametrize("resumed", [False, True])
-def test_a_journal_that_cannot_be_written_is_told(source, drafts, tmp_path, monkeypatch, resumed):
-    """Exit code 3; and it is no reason to leave anything that nobody wants."""
+def test_a_journal_that_cannot_be_written_is_told(
+    source, drafts, tmp_path, monkeypatch, resumed, finished
+):
+    """Exit code 3; finished shards are left for `--resume`, and nothing that nobody wants."""
+    write, lines = os.write, []
 
-    def refuse(*_arguments):
-        raise OSError(28, os.strerror(28))
+    def refuse(descriptor, data):
+        lines.append(data)
+        if len(lines) > finished:
+            raise OSError(28, os.strerror(28))
+        return write(descriptor, data)
 
     made = wproj.project(source, tmp_path / "out", RULE, resume=resumed)
     next(made)
@@ -632,7 +660,7 @@ def test_a_journal_that_cannot_be_written_is_told(source, drafts, tmp_path, monk
         list(made)
 
     assert not (tmp_path / "out").exists()
-    assert len(drafts()) == resumed
+    assert len(drafts()) == (resumed and finished > 0)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS], ids=os.strerror)

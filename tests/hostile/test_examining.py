@@ -162,7 +162,7 @@ def test_what_is_sound_is_opened_alike(model):
 def test_beside_threads_an_interpreter_is_started(model, monkeypatch):
     """Forking is unsafe there; what it says is the same."""
     monkeypatch.setattr(examining, "_fork", None)
-    bad = model.with_name("bad.h5")
+    bad = model.with_name("-c 'exit()' \";exit()\\.h5")  # It has to arrive as it is.
     bad.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(600))
     done = threading.Event()
     thread = threading.Thread(target=done.wait)

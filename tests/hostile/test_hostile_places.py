@@ -198,6 +198,16 @@ def test_a_shard_of_keras_that_is_no_file_is_refused(
     assert_one_sentence(call_beside_secrets("audit", MAP), 3, "names the shard odd")
 
 
+@pytest.mark.usefixtures("model", "odd")
+def test_what_is_no_file_beside_a_map_that_does_not_name_it_does_no_harm(
+    call_beside_secrets, given
+):
+    """Its size is asked for, nothing else."""
+    (given / MAP).write_text(json.dumps({"weight_map": {"/w/vars": "w.h5"}}))
+
+    assert call_beside_secrets("ls", MAP).code == 0
+
+
 @pytest.mark.parametrize("option", ["-o", "--report"])
 @pytest.mark.usefixtures("model")
 def test_what_is_no_file_is_no_target(call_beside_secrets, odd, option):

@@ -38,6 +38,12 @@ _SECONDS, _BYTES = 6, 384 << 20
 _BYTES_PER_SECOND = 4 << 20
 _MOST_SECONDS, _MOST_BYTES = 600, 8 << 30
 
+_PROGRAM = """
+import sys
+path, folder, seconds, nbytes, *sys.path = sys.argv[1:]
+from wproj.formats.examining import serve
+serve(path, folder, int(seconds), int(nbytes), 1)
+"""
 _PATIENCE = 5  # How many times as long it may take with all the waiting for disks and others.
 _MOST_SAID = 1 << 16
 _HINT = "get it from somebody whom you trust; --no-hdf5 refuses HDF5 altogether"
@@ -138,13 +144,10 @@ def _read(reader: int, deadline: float) -> bytes | None:
 
 def _start(path: Path, folder: str, limits: _Limits) -> tuple[int | None, bytes]:
     """The same of a child that is a new interpreter, which finds modules where this one does."""
-    program = (
-        f"import sys; sys.path[:] = {sys.path!r}; from wproj.formats.examining import serve; "
-        f"serve({str(path)!r}, {folder!r}, {limits.seconds}, {limits.nbytes}, 1)"
-    )
+    words = [str(path), folder, str(limits.seconds), str(limits.nbytes), *map(str, sys.path)]
     try:
-        done = subprocess.run(  # noqa: S603 # this interpreter, no shell, and texts as literals
-            [sys.executable, "-I", "-c", program],
+        done = subprocess.run(  # noqa: S603 # this interpreter, no shell, and a constant program
+            [sys.executable, "-I", "-c", _PROGRAM, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -162,8 +165,9 @@ def _start(path: Path, folder: str, limits: _Limits) -> tuple[int | None, bytes]
 def serve(path: str, folder: str, seconds: int, nbytes: int, writer: int) -> None:
     """Opens the checkpoint at `path` within limits, writes what it met with, ends the process."""
     answer = os.dup(writer)
-    os.dup2(os.open(os.devnull, os.O_RDWR), 1)
-    os.dup2(1, 2)  # The C library has its say on crashes.
+    with suppress(OSError):  # Where there is no such device, the C library is heard on crashes.
+        os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+        os.dup2(1, 2)
     faulthandler.disable()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -66,17 +66,19 @@ def _open(path: Path, hdf5: Hdf5) -> Checkpoint:
     finally:
         os.close(descriptor)
     if head.startswith(b"PK\x03\x04"):
-        _admit(path, hdf5, _size, "keras_archive")
+        _admit(path, hdf5)
         from wproj.formats import keras_archive
 
+        _examine(path, hdf5, _size)
         return keras_archive.open_keras_archive(path)
     header = head[8:].lstrip(_SPACES)[:1] in (b"{", b"") and len(head) > 8
     fits = header and int.from_bytes(head[:8], "little") <= size - 8
     # A user block may hold anything, and so may the tensors of a safetensors file.
     if user_block is not None and not (fits and user_block):
-        _admit(path, hdf5, _size, "hdf5")
+        _admit(path, hdf5)
         from wproj.formats.hdf5 import open_hdf5
 
+        _examine(path, hdf5, _size)
         return open_hdf5(path)
     # Where a header begins with its length, which never fills all eight bytes, JSON has text.
     if head.lstrip(_SPACES).startswith(b"{") and b"\0" not in head[:8]:
@@ -93,9 +95,10 @@ def _open_folder(path: Path, hdf5: Hdf5) -> Checkpoint:
 
     names = names_in(path)
     if any(name in names for name in _KERAS_WEIGHTS):
-        _admit(path, hdf5, _size_of_files, "keras_folder")
+        _admit(path, hdf5)
         from wproj.formats import keras_folder
 
+        _examine(path, hdf5, _size_of_files)
         return keras_folder.open_keras_folder(path)
     if huggingface.is_folder(path, names):
         return huggingface.open_folder(path)
@@ -118,21 +121,28 @@ def _open_map(path: Path, hdf5: Hdf5) -> Checkpoint:
     if huggingface.maps_to(found, ".bin"):
         problem = "maps tensors to Python pickles, which wproj never loads"
         raise FileError(str(path), problem, "convert them with safetensors.torch.save_file")
-    _admit(path, hdf5, _size_of_files, "keras_sharded")
+    _admit(path, hdf5)
     from wproj.formats import keras_sharded
 
+    _examine(path, hdf5, _size_of_files)
     return keras_sharded.open_sharded(path)
 
 
-def _admit(path: Path, hdf5: Hdf5, size: Callable[[Path], int], reader: str) -> None:
+def _admit(path: Path, hdf5: Hdf5) -> None:
     """Returns if HDF5 may be read, which the checkpoint at `path` is or holds."""
     if hdf5 == "refuse":
         problem = "is HDF5 or holds it, which --no-hdf5 refuses"
         raise FileError(str(path), problem, "convert it to safetensors, or leave out --no-hdf5")
+
+
+def _examine(path: Path, hdf5: Hdf5, size: Callable[[Path], int]) -> None:
+    """Returns if the checkpoint at `path` does no harm to a child process, where one is asked for.
+
+    Its reader has to be imported by now: else the child would do so, and this process again.
+    """
     if hdf5 == "examine":
         from wproj.formats.examining import examine
 
-        import_module(f"wproj.formats.{reader}")  # Here, rather than by the child, and again here.
         examine(path, size(path))
 
 
@@ -141,9 +151,13 @@ def _size(path: Path) -> int:
 
 
 def _size_of_files(path: Path) -> int:
-    """The bytes of the files in a folder, or beside a file."""
+    """The bytes of the files in a folder, or beside a file, as far as they can be looked at."""
+    nbytes = 0
     with os.scandir(path if path.is_dir() else path.parent) as found:
-        return sum(each.stat().st_size for each in found if each.is_file())
+        for each in found:
+            with suppress(OSError):  # A link that leads to itself; the reader tells if it matters.
+                nbytes += each.stat().st_size if each.is_file() else 0
+    return nbytes
 
 
 def _with_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:

@@ -1,30 +1,17 @@
 """HDF5 made to do harm: each file gets its verdict in bounds, and nothing outside is touched."""
 
-import importlib.util
 import json
 import os
 import sys
 import zipfile
-from pathlib import Path
 
 import h5py
+import harness
+import hdf5_builders as build
 import numpy as np
 import pytest
 
 import wproj
-
-
-def _beside(name):
-    """A module of this folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-build = _beside("hdf5_builders")
-harness = _beside("harness")
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="FIFOs and limits are POSIX's")
 
@@ -102,7 +89,7 @@ HEAVY = (
 )
 BOMBS = {
     **{name: CASES[name] for name in HEAVY},
-    "millions of lists": (build.wide_config, 3, "to open"),
+    "millions of lists": (build.wide_config, 0, "has more than 2097152 values"),
 }
 
 

@@ -4,10 +4,10 @@ import io
 import json
 import os
 import struct
-import sys
 import zipfile
 
 import h5py
+import harness
 import numpy as np
 import pytest
 
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="wait4 is POSIX's"),
 ]
 
-MEMORY, SECONDS = 512 << 20, 10
+MEMORY, SECONDS = harness.BYTES, harness.SECONDS
 TENSORS = 100_000
 
 
@@ -57,17 +57,12 @@ FILES = {
 
 
 @pytest.fixture
-def costs(start, tmp_path):
+def costs(tmp_path):
     """Runs `wproj WORDS` and returns its exit code, what it said, and what it used."""
 
     def run(*words):
-        with (tmp_path / "said").open("wb+") as said:
-            process = start(*words, stdout=said)
-            error = process.stderr.read()
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        unit = 1 if sys.platform == "darwin" else 1024
-        return process.returncode, error.decode(), used.ru_maxrss * unit, used.ru_utime
+        found = harness.verdict(words, tmp_path)
+        return found.code, found.stderr, found.peak, found.seconds
 
     return run
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -64,6 +65,8 @@ class Child:
             code = stop.code
         except KeyboardInterrupt:  # Before the program began, or after it ended.
             code = 128 + signal.SIGINT
+        except BaseException:  # noqa: BLE001 # no fork goes on with the parent's work
+            os.write(2, traceback.format_exc().encode())
         finally:
             os._exit(code)
 

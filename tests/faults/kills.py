@@ -59,6 +59,9 @@ class Child:
             os.chdir(place)
             os.dup2(errors, 2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            # What they were before may have been files, in which Python would seek.
+            sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 # until the fork ends
+            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 # until the fork ends
             limit(room)
             code = main(words)
         except SystemExit as stop:

@@ -202,6 +202,7 @@ def await_file(process, path):
 # A process started in the background of a script ignores Ctrl-C; ours must not.
 LISTENING = (
     "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     "os.execv(sys.executable, [sys.executable, '-m', 'wproj_cli', *sys.argv[1:]])"
 )
 

@@ -23,7 +23,10 @@ pytestmark = [
 WORDS = ("-m", "w", "-c", "max_norm=1", "-a", "0")
 BIG = 300 << 20
 # A process started in the background of a script ignores Ctrl-C; ours must not.
-LISTENING = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)"
+LISTENING = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+)
 
 
 def small_files(size):

@@ -21,7 +21,10 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and locks are P
 
 RULE = ("-r", "*.weight max_norm=1 axis=0")
 SHARDS = [f"model-{number:05d}-of-00008.safetensors" for number in range(1, 9)]
-LISTENING = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)"
+LISTENING = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+)
 
 
 def write_shard(path, number, rows):

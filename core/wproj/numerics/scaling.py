@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 
 from wproj.dtypes import Float64, Stored
 from wproj.numerics.norms import Norms
-from wproj.numerics.vectors import TILE, Each, Read, Tile, Unit, Write
+from wproj.numerics.vectors import JOINED, TILE, Each, Read, Tile, Unit, Write
 
 # Factors that float64 multiplies by without a second thought.
 _FACTORS = 2.0**-900, 2.0**900
 # NumPy copies factors that go with rows of less than half a buffer, and takes twice the time.
 _BUFFER = 1024
-_FEW_TILES = 4
 
 Mask = NDArray[np.bool_]
 
@@ -37,7 +36,7 @@ class Place:
 
     def reading_once(self, unit: Unit) -> "Place":
         """This place, with the values of a unit of a few tiles in memory."""
-        if unit.entries > _FEW_TILES * TILE:
+        if unit.entries > JOINED * TILE:
             return self
         first, values = unit.start, self.read(unit.start, unit.stop)
         return replace(self, read=lambda start, stop: values[start - first : stop - first])

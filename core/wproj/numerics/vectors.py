@@ -23,7 +23,7 @@ from wproj.errors import AxisError
 TILE = 1 << 18
 # So many tiles are handed to a thread at once, where there are enough for all; if they hold whole
 # vectors, as one unit.
-_JOINED, _SHARED = 4, 16
+JOINED, _SHARED = 4, 16
 
 Read = Callable[[int, int], NDArray[Any]]
 Write = Callable[[int, NDArray[Any]], None]
@@ -91,7 +91,7 @@ class Unit:
 
     def over_tiles(self, function: Callable[[Tile], Result], each: Each = map) -> Iterator[Result]:
         """What `function` returns for every tile, in order; threads get a few at a time."""
-        size = max(1, min(_JOINED, len(self.tiles) // _SHARED))
+        size = max(1, min(JOINED, len(self.tiles) // _SHARED))
         runs = [self.tiles[start : start + size] for start in range(0, len(self.tiles), size)]
         found = each(lambda run: [function(tile) for tile in run], runs)
         return itertools.chain.from_iterable(found)
@@ -153,7 +153,7 @@ class Vectors:
         whole = self.summed.index(True) if True in self.summed else len(self.dims)
         tiles = self._tiles(depth, min(whole, depth), tile)
         if whole > depth:
-            size = max(1, min(_JOINED, self._tile_count(depth, tile) // _SHARED))
+            size = max(1, min(JOINED, self._tile_count(depth, tile) // _SHARED))
             while joined := list(itertools.islice(tiles, size)):
                 yield _joined(joined, self.kept_shape[1:])
             return

@@ -1,6 +1,7 @@
 """What a projection says of the way that it went, against all entries in float64."""
 
 import math
+from unittest.mock import patch
 
 import ml_dtypes
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wproj import MaxNorm
+from wproj import MaxNorm, MinMaxNorm
 from wproj.constraints.base import Numerics
+from wproj.numerics import aiming, repairing, rounding
 from wproj.numerics.changes import Change
 from wproj.numerics.scaling import Place
 
@@ -53,7 +55,35 @@ def test_the_distance_is_that_of_all_entries(dtype, axis, seed, rows, columns, b
     found, before, after = changes(w, MaxNorm(norm * bound, axis=axis), mode)
     wholly = [one for one in found if isinstance(one, Change)]
     if len(wholly) < len(found):
-        return  # Repaired: measured by another pass.
+        return  # Aimed deeper: measured by another pass.
     squares = math.fsum(np.square(after - before))
     assert sum(one.squares for one in wholly) == pytest.approx(squares, rel=2.1e-9, abs=1e-300)
     assert sum(one.entries for one in wholly) == np.count_nonzero(before != after)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16", "float8_e4m3fn"])
+@pytest.mark.parametrize("axis", [0, 1, 2, (0, 1), (1, 2), (0, 2), None])
+@pytest.mark.parametrize("constraint", [MaxNorm(1.5), MinMaxNorm(1.4, 1.9), MinMaxNorm(30, 99)])
+def test_what_became_of_repaired_vectors_is_what_is_stored(dtype, axis, constraint):
+    """Whichever axes they lie along: their norms, which of them changed, and by how much."""
+    stored = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    w = np.random.default_rng(7).normal(size=(11, 12, 13)).astype(stored)
+    w[:, 5] = 0
+    w[2, :, 3] = 0.01
+    with (
+        patch.object(aiming, "_bias", return_value=0.0),
+        patch.object(rounding, "repair", side_effect=repairing.repair) as repair,
+    ):
+        found, before, after = changes(w, constraint.at(axis), "exact")
+    assert repair.called or axis is None
+    before, after = before.reshape(w.shape), after.reshape(w.shape)
+    changed = np.any(before != after, axis=axis)
+    norms = np.sqrt(np.square(after).sum(axis=axis))
+    assert all(isinstance(one, Change) for one in found)
+    assert np.array_equal(np.concatenate([one.vectors.ravel() for one in found]), changed.ravel())
+    np.testing.assert_allclose(
+        np.concatenate([one.after.ravel() for one in found]), norms.ravel(), rtol=1e-13
+    )
+    assert sum(one.entries for one in found) == np.count_nonzero(before != after)
+    squares = math.fsum(np.square(after - before).ravel())
+    assert sum(one.squares for one in found) == pytest.approx(squares, rel=2.1e-9)

@@ -1,6 +1,6 @@
 """What a step did to a unit of vectors: norms before and after, and what differs, byte by byte."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,6 +60,23 @@ def compare(tile: Tile, old: Stored, new: Stored, *, measuring: bool = True) -> 
     else:
         vectors = different.any(axis=tile.axes, keepdims=True)
     return TileChange(vectors, entries, _squares(different, old, new) if measuring else 0.0)
+
+
+def amended(change: Change, vectors: Mask, *, old: Stored, first: Stored, new: Stored) -> Change:
+    """`change` with the rows `new` stored for some vectors in place of `first`, but for the norms.
+
+    `old` are the same vectors as they were before.
+    """
+    bits = np.dtype(f"u{old.dtype.itemsize}")
+    was, differs = (old.view(bits) != rows.view(bits) for rows in (first, new))
+    moved = change.vectors.copy()
+    moved[vectors] = differs.any(axis=1)
+    return replace(
+        change,
+        vectors=moved,
+        entries=change.entries + int(np.count_nonzero(differs)) - int(np.count_nonzero(was)),
+        squares=change.squares + _squares(differs, old, new) - _squares(was, old, first),
+    )
 
 
 def _squares(different: Mask, old: Stored, new: Stored) -> float:

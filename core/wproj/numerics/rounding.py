@@ -61,7 +61,7 @@ def rescale_into(
     in float64 agrees, or exactly summable. Where the bounds are too thin for that, or out of the
     dtype's reach, the vectors are as near as rounding to nearest puts them.
 
-    Returns what became of the unit; or the unit, if some vectors were stored more than once, so
+    Returns what became of the unit; or the unit, if some vectors were aimed more than once, so
     that this has yet to be measured.
 
     Raises:
@@ -74,10 +74,10 @@ def rescale_into(
         change = _store(unit, place, scaling, aim, todo, rounding)
         place = replace(place, fresh=False)
         todo = misses(unit, place, change.after, bounds, todo)
+        if attempt == 0 and todo.any() and not (bounds.wide or bounds.thin):
+            todo, change = repair(unit, place, scaling, todo, bounds, change)
         if attempt == 0 and not todo.any():
             return change
-        if attempt == 0 and not (bounds.wide or bounds.thin):
-            todo = repair(unit, place, scaling, todo, bounds)
         if not todo.any():
             break
         if attempt < _ATTEMPTS - 2:

@@ -58,6 +58,11 @@ class Scaling:
     moving: Mask
     epsilon: float = 0.0
 
+    def of(self, vectors: Mask) -> "Scaling":
+        """The same for some of the vectors, as a column."""
+        norms = Norms(self.norms.fraction[vectors][:, None], self.norms.exponent[vectors][:, None])
+        return Scaling(norms, self.moving[vectors][:, None], self.epsilon)
+
     def to(self, goal: Float64) -> Callable[[Float64, Tile], Float64]:
         """What scales the values of a tile to the norms `goal`; rounded once, overwriting them."""
         exponent = self.norms.exponent

@@ -203,6 +203,11 @@ def test_a_dict_without_a_config_means_the_defaults_and_none_stays_none():
         ({}, "a constraint's config has a class_name; this has []"),
         ({"name": "MaxNorm"}, "a constraint's config has a class_name; this has ['name']"),
         ({"class_name": 3}, "a constraint's config has a class_name; this has ['class_name']"),
+        (7, "a constraint is a name or a dict, not 7"),
+        (
+            {"class_name": "MaxNorm", "config": [1]},
+            "the parameters of a constraint are a dict, not [1]",
+        ),
         (
             {"class_name": "MaxNorm", "config": {"max_value": -1}},
             "max_norm: max_value must be a number that is not negative, not -1",
@@ -234,6 +239,16 @@ def test_parameters_that_a_constraint_does_not_take_are_refused(name, config, st
     assert str(caught.value).startswith(start)
 
 
+def test_a_config_that_is_nested_too_deeply_is_refused_in_a_sentence():
+    """It cannot even be shown."""
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(RequestError) as caught:
+        build(MaxNorm, {"max_value": deep})
+    assert str(caught.value) == "MaxNorm has a config that is nested too deeply"
+
+
 def test_a_class_of_ones_own_is_serialized_under_its_own_module():
     """It is not claimed to be Keras'."""
     form = serialize(Doubled(3.0))
@@ -255,6 +270,7 @@ def test_custom_objects_name_classes_of_ones_own():
     assert isinstance(made, Doubled)
     assert made.times == 3.0
     assert isinstance(shadowed, Doubled)
+    assert deserialize("NonNeg", custom_objects={"NonNeg": dict}) == {}
     with pytest.raises(UnknownConstraintError, match="unknown constraint 'Doubled'"):
         deserialize(form)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from wproj import MaxNorm, MinMaxNorm
 from wproj.constraints.base import Numerics
 from wproj.numerics import aiming, repairing, rounding
-from wproj.numerics.changes import Change
+from wproj.numerics.changes import Change, amended, unchanged
 from wproj.numerics.scaling import Place
+from wproj.numerics.vectors import Vectors
 
 DTYPES = ("float16", "float32", "float64", "bfloat16", "float8_e4m3fn")
 
@@ -87,3 +88,50 @@ def test_what_became_of_repaired_vectors_is_what_is_stored(dtype, axis, constrai
     assert sum(one.entries for one in found) == np.count_nonzero(before != after)
     squares = math.fsum(np.square(after - before).ravel())
     assert sum(one.squares for one in found) == pytest.approx(squares, rel=2.1e-9)
+
+
+def test_what_became_of_some_vectors_takes_the_place_of_what_was_first_stored():
+    """Vector by vector, entry by entry; the others stay as they are told."""
+    unit = next(Vectors.of((4, 3), 1).units())
+    old = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
+    first = old + np.array([[1, 1, 0], [0, 0, 2]], np.float32)
+    new = old + np.array([[3, 0, 0], [0, 0, 0]], np.float32)
+    moved = np.array([[True], [True], [False], [True]])
+    norms = np.arange(4.0)[:, None]
+    told = Change(unit, norms, norms + 1, moved, 8, 100.0)
+    some = np.array([[True], [False], [False], [True]])
+
+    found = amended(told, some, old=old, first=first, new=new)
+
+    assert found.vectors.ravel().tolist() == [True, True, False, False]
+    assert found.entries == 8 - 3 + 1
+    assert found.squares == 100 - 6 + 9
+    assert found.unit is unit
+    assert np.array_equal(found.after, norms + 1)
+    assert moved.ravel().tolist() == [True, True, False, True]
+
+
+def test_infinities_that_stay_have_no_distance():
+    """They are the same on both sides, so that only what moved counts."""
+    unit = next(Vectors.of((1, 2), 1).units())
+    old = np.array([[np.inf, 2.0]], np.float32)
+    some = np.array([[True]])
+    told = Change(unit, np.ones((1, 1)), np.ones((1, 1)), some, 1, 4.0)
+
+    found = amended(told, some, old=old, first=old + np.float32(2), new=old + np.float32(3))
+
+    assert (found.squares, found.entries) == (9.0, 1)
+
+
+def test_a_unit_that_stays_has_no_changes():
+    """Its norms after are those before."""
+    unit = next(Vectors.of((2, 3), 1).units())
+    norms = np.array([[1.0], [2.0]])
+    found = unchanged(unit, norms)
+
+    assert found.unit is unit
+    assert found.before is norms
+    assert found.after is norms
+    assert found.vectors.dtype == np.bool_
+    assert not found.vectors.any()
+    assert (found.vectors.shape, found.entries, found.squares) == (unit.shape, 0, 0.0)

@@ -267,6 +267,53 @@ def test_the_excess_is_the_distance_to_the_nearer_bound():
     assert excess.tolist() == [0.75, 0.0, 0.0, 0.0, 3.0, 0.0]
 
 
+def test_the_excess_of_a_sphere_is_counted_from_its_slack():
+    """What is within the slack exceeds nothing, on either side."""
+    bounds = Bounds.of(1.0, 1.0, 4, np.dtype(np.float16))
+    slack = bounds.slack
+    found = bounds.excess(np.array([1 - 2 * slack, 1 - slack, 1 + slack, 1 + 3 * slack]))
+
+    assert slack > 0
+    assert found == pytest.approx([slack, 0, 0, 2 * slack], rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "rtol", "atol", "expected"),
+    [
+        (1.0, 2.0, 0.0, 0.0, (1.0, 2.0)),
+        (1.0, 2.0, 0.25, 0.0, (0.75, 2.5)),
+        (1.0, 2.0, 0.0, 0.25, (0.75, 2.25)),
+        (1.0, 2.0, 0.25, 0.125, (0.625, 2.625)),
+        (1.0, 2.0, 2.0, 0.0, (0.0, 6.0)),
+        (0.0, 2.0, 0.5, 0.0, (0.0, 3.0)),
+        (1.0, math.inf, 0.25, 0.0, (0.75, math.inf)),
+        (1.0, math.inf, 0.0, 0.25, (0.75, math.inf)),
+        (0.0, 0.0, 0.0, 0.5, (0.0, 0.5)),
+    ],
+)
+def test_tolerances_move_the_bounds_apart(lower, upper, rtol, atol, expected):
+    """Relative to each bound, and absolute; never below zero."""
+    bounds = Bounds.of(lower, upper, 4, np.dtype(np.float32))
+    relaxed = bounds.relaxed(rtol, atol)
+
+    assert (relaxed.lower, relaxed.upper) == expected
+    assert (relaxed.length, relaxed.grid, relaxed.wide) == (4, bounds.grid, False)
+
+
+def test_a_tolerance_below_the_slack_of_a_sphere_changes_nothing():
+    """The larger of the two holds, and it is not counted twice."""
+    bounds = Bounds.of(1.0, 1.0, 4, np.dtype(np.float16))
+    slack = bounds.slack
+    for relaxed in (bounds.relaxed(0, 0), bounds.relaxed(slack / 4, slack / 4)):
+        ends = np.array([relaxed.lower - relaxed.slack, relaxed.upper + relaxed.slack])
+
+        assert ends == pytest.approx([1 - slack, 1 + slack], rel=1e-12)
+    beyond = bounds.relaxed(slack, slack)
+
+    assert (beyond.lower, beyond.upper) == pytest.approx((1 - 2 * slack, 1 + 2 * slack), rel=1e-12)
+    assert beyond.slack == 0
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -320,3 +367,21 @@ def test_nonfinite_entries_are_counted_and_the_first_is_found(tile):
 def test_a_nonfinite_first_entry_is_found():
     """Position zero is a position."""
     assert count_nonfinite(reader(np.array([math.nan, 1.0])), 2, 10) == (1, 0)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_first_nonfinite_entry_stays_the_first(first):
+    """Though others follow in the next tiles."""
+    w = np.full(6, math.inf)
+    w[:first] = 1.0
+
+    assert count_nonfinite(reader(w), 6, 2) == (6 - first, first)
+
+
+def test_a_vector_over_several_tiles_is_exactly_summable_only_if_all_of_it_is():
+    """What the first tile spoils, the last one does not mend."""
+    w = np.array([[0.1, 0.0], [3.0, 3.0], [4.0, 4.0]])
+    (unit,) = units_of(w, 0, tile=2)
+
+    assert len(unit.tiles) == 3
+    assert exactly_summable(unit, reader(w), np.full((1, 2), 5.0)).tolist() == [[False, True]]

@@ -91,7 +91,7 @@ def _multiplied(values: Float64, factor: Float64) -> Float64:
 
 def _shifted(values: Float64, part: Float64, shift: NDArray[np.intc]) -> Float64:
     with np.errstate(all="ignore"):
-        shrunk = np.ldexp(values * part, np.minimum(shift, 0))
+        once = values * np.ldexp(part, np.clip(shift, 0, 2))
         grown = np.ldexp(values, np.maximum(shift - 2, 0)) * (4 * part)
-        scaled: Float64 = np.where(shift > 2, grown, np.ldexp(shrunk, np.maximum(shift, 0)))
+        scaled: Float64 = np.where(shift > 2, grown, np.ldexp(once, np.minimum(shift, 0)))
         return scaled

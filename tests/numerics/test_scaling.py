@@ -1,0 +1,59 @@
+"""How the values of a tile are brought to a norm."""
+
+import math
+
+import numpy as np
+import pytest
+
+from wproj.numerics.norms import Norms
+from wproj.numerics.scaling import Scaling
+from wproj.numerics.vectors import Tile
+
+
+def column(values, dtype=np.float64):
+    """A number for each of some rows."""
+    return np.array(values, dtype)[:, None]
+
+
+def test_the_scaling_of_some_vectors_is_theirs():
+    """In order, as a column, with the same epsilon."""
+    norms = Norms(np.array([[1.0, 2.0, 3.0]]), np.array([[0, 5, -7]], np.intc))
+    scaling = Scaling(norms, np.array([[True, False, True]]), 0.5)
+
+    found = scaling.of(np.array([[False, True, True]]))
+
+    assert found.norms.fraction.tolist() == [[2.0], [3.0]]
+    assert found.norms.exponent.tolist() == [[5], [-7]]
+    assert found.moving.tolist() == [[False], [True]]
+    assert found.epsilon == 0.5
+
+
+@pytest.mark.parametrize("shift", [-1080, -1000, -3, -2, -1, 0, 1, 2, 3, 4, 5, 900, 1000])
+@pytest.mark.parametrize("fraction", [0.5, 0.7, 0.999999, 1.0, 1.3])
+def test_factors_beyond_float64_scale_as_exact_powers_of_two_do(shift, fraction):
+    """To what the rational product is when it is rounded, subnormal values and results included."""
+    values = np.array([[1.5, -0.1, 2.0**-1060, 0.0]])
+    norms = Norms(column([fraction]), column([-shift], np.intc))
+    # The other vector's exponent keeps the plain factor from being taken.
+    both = Norms(
+        np.vstack([norms.fraction, [[1.0]]]), np.vstack([norms.exponent, [[1]]]).astype(np.intc)
+    )
+    goal = column([1.1, 1.0])
+    tile = Tile(0, 8, (2, 4), (1,), ...)
+
+    found = Scaling(both, column([True, True], np.bool_)).to(goal)(np.vstack([values] * 2), tile)
+
+    for got, value in zip(found[0], values[0], strict=True):
+        exact = math.ldexp(value, max(shift, 0)) * (1.1 / fraction)
+        exact = exact if shift >= 0 else math.ldexp(value * (1.1 / fraction), shift)
+        assert got == pytest.approx(exact, rel=4e-16, abs=5e-324)
+
+
+def test_a_norm_of_zero_takes_no_part_in_the_choice():
+    """Such a vector gets the factor zero, and the others the plain one."""
+    norms = Norms(column([0.0, 4.0]), column([0, 0], np.intc))
+    found = Scaling(norms, column([False, True], np.bool_)).to(column([1.0, 2.0]))(
+        np.ones((2, 3)), Tile(0, 6, (2, 3), (1,), ...)
+    )
+
+    assert found.tolist() == [[0.0] * 3, [0.5] * 3]

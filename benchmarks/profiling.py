@@ -49,7 +49,7 @@ def profiled(command: Command, folder: Path) -> dict[str, float]:
 def kinds(stats: pstats.Stats) -> dict[str, float]:
     """The seconds of a profile by their kind."""
     found = dict.fromkeys((*KINDS, REST), 0.0)
-    for (file, _line, function), (_calls, _primitive, own, *_others) in stats.stats.items():  # type: ignore[attr-defined]
+    for (file, _line, function), (_calls, _primitive, own, *_others) in stats.stats.items():  # type: ignore[attr-defined] # pstats leaves it out
         said = f"{Path(file).name}:{function}"
         found[
             next((kind for kind, parts in KINDS.items() if any(p in said for p in parts)), REST)

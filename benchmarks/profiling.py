@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import options
-from commands import PROGRAMS, Command, running, spelled
+from commands import PROGRAMS, Command, files, running, spelled
 from preparing import discard, prepare
 from rows import audit, unsynced
 from work import BF16, F16, MANY, SMALL, W, Work
@@ -68,6 +68,11 @@ def line(name: str, seconds: Mapping[str, float], start: float) -> str:
     )
 
 
+def on(work: Work, command: Command) -> Command:
+    """The command with another file."""
+    return tuple(work if isinstance(word, Work) else word for word in command)
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -76,14 +81,15 @@ def main() -> None:
     given = parser.parse_args()
     with options.workplace(given.folder) as folder:
         prepare([SMALL], folder)
-        start = sum(profiled(unsynced(SMALL, 0)[0], folder).values())
         print(f"| work | in all | {' | '.join([START, *KINDS, REST])} |")
         print("|---" * (len(KINDS) + 4) + "|")
         for name, command in RUNS.items():
-            smaller = tuple(w.scaled(given.scale) if isinstance(w, Work) else w for w in command)
-            prepare([w for w in smaller if isinstance(w, Work)], folder)
+            (work,) = files([command])
+            smaller = on(work.scaled(given.scale), command)
+            prepare(files([smaller]), folder)
+            start = sum(profiled(on(SMALL, command), folder).values())
             print(line(name, profiled(smaller, folder), start), flush=True)
-            discard(folder)
+            discard(folder, [SMALL])
 
 
 if __name__ == "__main__":

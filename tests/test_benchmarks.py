@@ -124,3 +124,15 @@ def test_growth_is_measured_less_often_where_it_takes_long(monkeypatch, seconds,
     monkeypatch.setattr(growth, "usage", lambda *_: used)
 
     assert growth.repeated(("wproj",), Path(), 5) == [used] * rounds
+
+
+def test_the_readme_quotes_the_table():
+    """Figure, goal and median of every row that it has are those that were measured."""
+    rows = cells((BENCHMARKS / "README.md").read_text("utf-8")).values()
+    whole = {tuple(row[:3]) for row in rows}
+    section = (BENCHMARKS.parent / "README.md").read_text("utf-8").split("## How fast")[1]
+    lines = [line for line in section.split("\n## ")[0].splitlines() if line.startswith("| ")]
+    quoted = [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in lines[1:]]
+
+    assert len(quoted) >= 15
+    assert set(quoted) <= whole

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -320,6 +321,33 @@ def test_a_declared_projection_passes_strictly(call):
     """`project --declared && check --declared --rtol 0`."""
     assert call("project", str(SAMPLES / "digits_cnn.keras"), "--declared", "-o", "out").code == 0
     assert call("check", "out", "--declared", "--rtol", "0").code == 0
+
+
+def test_a_declared_constraint_of_ones_own_is_named_on_the_command_line(call, tmp_path):
+    """The config names a class; `--custom` says which one that is, and only then is it run."""
+    with zipfile.ZipFile(SAMPLES / "digits_cnn.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    layer = next(one for one in config["config"]["layers"] if one["config"]["name"] == "conv1")
+    layer["config"]["kernel_constraint"] = {
+        "module": "lab",
+        "class_name": "Clip",
+        "config": {},
+        "registered_name": "lab>Clip",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "clip.py").write_text(
+        "import wproj\n\nclass Clip(wproj.Constraint):\n"
+        "    def __call__(self, w):\n        return w.clip(-0.01, 0.01)\n"
+        "    def contains(self, w):\n        return abs(w) <= 0.01\n"
+    )
+    bare = str(SAMPLES / "digits_cnn.weights.h5")
+    words = ("check", bare, "--declared", "--config", "config.json", "-f", "json")
+
+    unknown = call(*words)
+    known = call(*words, "--custom", "lab>Clip=clip.py:Clip")
+
+    assert unknown.tensors["conv1/kernel"]["status"] == "unverifiable"
+    assert known.tensors["conv1/kernel"]["status"] == "violation"
 
 
 def test_a_declared_constraint_that_is_violated_is_found(call):

@@ -48,6 +48,8 @@ ROWS = [
     ("audit m", 0),
     ("audit m -m v", 2),
     ("audit gone m", 3),
+    ("audit m --declared -m w", 2),
+    ("audit m --report json=x --report csv=x", 2),
     ("project m -o out -r RULE", 0),
     ("project m -n -r RULE", 0),
     ("project m --check -r RULE", 1),

@@ -169,6 +169,11 @@ SOURCES = {
     "declared and a recipe": (["--declared", "--recipe", "recipe"], "excludes --recipe", None),
     "declared and a layout": (["--declared", "--layout", "keras"], "excludes --layout", None),
     "settings and rules": ([*GIVEN, "--set", "check.rtol=0"], "--set changes a recipe", None),
+    "a class without a file": (
+        ["--declared", "--custom", "A"],
+        "--custom takes Name=file.py:Class, not 'A'",
+        None,
+    ),
     "classes and rules": ([*GIVEN, "--custom", "A=a.py:A"], "--custom goes with --declared", None),
 }
 

@@ -150,6 +150,7 @@ def objections(made, code, said):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "way"), CASES)
 def test_whatever_call_fails_nothing_is_lost_and_nothing_is_left(case, run, form, way):
     """Exit code 3 and a sentence, or, where there is another way, the result."""
@@ -179,6 +180,7 @@ def test_a_folder_that_is_replaced_in_part_is_told_so(case, run):
     assert "replaced already, each as a whole: w0.safetensors; run again" in told[1][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", models.FORMATS)
 @pytest.mark.parametrize(("door", "instead"), [("pread", half_read), ("pwrite", half_written)])
 def test_calls_that_do_half_of_the_work_are_gone_on_with(case, run, form, door, instead):

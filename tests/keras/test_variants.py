@@ -214,6 +214,7 @@ def quantizable():
     return keras.Model(inputs, [y, t])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".h5"])
 @pytest.mark.parametrize("mode", ["int8", "int4", "int4/-1"])
 def test_quantized_variables_have_their_names_and_none_is_projected(shaken, tmp_path, mode, suffix):

@@ -49,8 +49,7 @@ def unchanged(unit: Unit, norms: Float64) -> Change:
 
 def compare(tile: Tile, old: Stored, new: Stored, *, measuring: bool = True) -> TileChange | None:
     """What differs in a tile; None if nothing does. The squares are 0 without `measuring`."""
-    bits = np.dtype(f"u{old.dtype.itemsize}")
-    different = (old.view(bits) != new.view(bits)).reshape(tile.shape)
+    different = _differs(old, new).reshape(tile.shape)
     entries = int(np.count_nonzero(different))
     if not entries:
         return None
@@ -58,7 +57,7 @@ def compare(tile: Tile, old: Stored, new: Stored, *, measuring: bool = True) -> 
         shape = [1 if axis in tile.axes else n for axis, n in enumerate(tile.shape)]
         vectors: Mask = np.ones(shape, np.bool_)
     else:
-        vectors = different.any(axis=tile.axes, keepdims=True)
+        vectors = np.asarray(different.any(axis=tile.axes, keepdims=True))
     return TileChange(vectors, entries, _squares(different, old, new) if measuring else 0.0)
 
 
@@ -67,8 +66,7 @@ def amended(change: Change, vectors: Mask, *, old: Stored, first: Stored, new: S
 
     `old` are the same vectors as they were before.
     """
-    bits = np.dtype(f"u{old.dtype.itemsize}")
-    was, differs = (old.view(bits) != rows.view(bits) for rows in (first, new))
+    was, differs = _differs(old, first), _differs(old, new)
     moved = change.vectors.copy()
     moved[vectors] = differs.any(axis=1)
     return replace(
@@ -77,6 +75,13 @@ def amended(change: Change, vectors: Mask, *, old: Stored, first: Stored, new: S
         entries=change.entries + int(np.count_nonzero(differs)) - int(np.count_nonzero(was)),
         squares=change.squares + _squares(differs, old, new) - _squares(was, old, first),
     )
+
+
+def _differs(old: Stored, new: Stored) -> Mask:
+    """Which entries differ in a bit."""
+    bits = np.dtype(f"u{old.dtype.itemsize}")
+    found: Mask = old.view(bits) != new.view(bits)
+    return found
 
 
 def _squares(different: Mask, old: Stored, new: Stored) -> float:

@@ -51,7 +51,7 @@ def _repair_batch(
         result[down] = inward(rows[down], top(bounds), old.dtype)
     if not down.all():
         result[~down] = outward(rows[~down], bottom(bounds), old.dtype)
-    first = _exchange(unit, place, todo, result)
+    first = _swap(unit, place, todo, result)
     return amended(change, todo, old=old, first=first, new=result)
 
 
@@ -60,9 +60,8 @@ def _gather(unit: Unit, read: Read, todo: Mask) -> Stored:
     dtype = read(unit.start, unit.start + 1).dtype
     rows = np.empty((int(todo.sum()), unit.entries // todo.size), dtype)
     for tile, where, part in _parts(unit, todo):
-        rows[part] = _vectors_first(read(tile.start, tile.stop), tile)[where].reshape(
-            len(part[0]), -1
-        )
+        found = _vectors_first(read(tile.start, tile.stop), tile)[where]
+        rows[part] = found.reshape(len(found), -1)
     return rows
 
 
@@ -72,14 +71,14 @@ def _scaled(rows: Stored, scaling: Scaling, todo: Mask, aim: Float64) -> Float64
     return scaling.of(todo).to(aim[todo][:, None])(to_float64(rows), whole)
 
 
-def _exchange(unit: Unit, place: Place, todo: Mask, rows: Stored) -> Stored:
+def _swap(unit: Unit, place: Place, todo: Mask, rows: Stored) -> Stored:
     """Writes rows where the vectors of `todo` are; returns those that were there."""
     before = np.empty_like(rows)
     for tile, where, part in _parts(unit, todo):
         stored = place.written(tile.start, tile.stop).copy()
         vectors = _vectors_first(stored, tile)
         here = vectors[where]
-        before[part] = here.reshape(len(part[0]), -1)
+        before[part] = here.reshape(len(here), -1)
         vectors[where] = rows[part].reshape(here.shape)
         place.write(tile.start, stored)
     return before
@@ -96,17 +95,12 @@ def _parts(unit: Unit, todo: Mask) -> Iterator[tuple[Tile, Mask, tuple[NDArray[n
             begin = int(done[numbers[0]])  # The vectors of a tile have come equally far.
             stop = begin + (tile.stop - tile.start) // where.size
             done[numbers] = stop
-            yield tile, where.reshape(_kept(tile)), (numbers, slice(begin, stop))
+            yield tile, where.squeeze(tile.axes), (numbers, slice(begin, stop))
 
 
 def _vectors_first(values: Stored, tile: Tile) -> Stored:
     """A tile's values with the axes summed over last, not copied."""
-    kept = (d for d in range(len(tile.shape)) if d not in tile.axes)
-    return values.reshape(tile.shape).transpose(*kept, *tile.axes)
-
-
-def _kept(tile: Tile) -> list[int]:
-    return [n for d, n in enumerate(tile.shape) if d not in tile.axes]
+    return np.moveaxis(values.reshape(tile.shape), tile.axes, range(-len(tile.axes), 0))
 
 
 def misses(unit: Unit, place: Place, after: Float64, bounds: Bounds, todo: Mask) -> Mask:

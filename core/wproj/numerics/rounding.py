@@ -76,10 +76,8 @@ def rescale_into(
         todo = misses(unit, place, change.after, bounds, todo)
         if attempt == 0 and todo.any() and not (bounds.wide or bounds.thin):
             todo, change = repair(unit, place, scaling, todo, bounds, change)
-        if attempt == 0 and not todo.any():
-            return change
         if not todo.any():
-            break
+            return unit if attempt else change
         if attempt < _ATTEMPTS - 2:
             aim = deeper(aim, change.after, todo, bounds, attempt)
         else:

@@ -39,7 +39,7 @@ print(peak if sys.platform == "darwin" else peak * 1024, anonymous * 1024, file=
 sys.exit(process.returncode)
 """
 
-MATRICES = {f"layers.{i}.weight": (4096, 4096) for i in range(16)}
+MATRICES = {f"layers.{i}.weight": (4096, 4096) for i in range(32)}
 
 
 class Peak(NamedTuple):
@@ -135,8 +135,8 @@ def write_packed(path, block, shapes):
 
 
 CASES = {
-    "16 tensors": (write_safetensors, MATRICES, "max_norm=2 axis=0"),
-    "one tensor": (write_safetensors, {"w": (65536, 4096)}, "max_norm=2 axis=0"),
+    "32 tensors": (write_safetensors, MATRICES, "max_norm=2 axis=0"),
+    "one tensor": (write_safetensors, {"w": (131072, 4096)}, "max_norm=2 axis=0"),
     "one tensor that repeats itself": (
         write_repeated,
         {"w": (65536, 4096)},

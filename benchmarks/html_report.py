@@ -13,8 +13,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import wproj
-from wproj_cli.render.html import render_html  # noqa: TID251 # a benchmark sees both sides
-from wproj_cli.render.json import render_json  # noqa: TID251 # as above
+from wproj_cli.render import render  # noqa: TID251 # a benchmark sees both sides
 
 TENSORS = 1000
 SHAPE = (256, 64)
@@ -51,11 +50,11 @@ def main() -> None:
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        page = render_html(report)
+        page = render(report, "html")
         seconds.append(time.perf_counter() - start)
     print(f"tensors   {report.summary.tensors}, {report.summary.changed} changed")
     print(f"html      {len(page.encode()):,} bytes")
-    print(f"json      {len(render_json(report).encode()):,} bytes")
+    print(f"json      {len(render(report, 'json').encode()):,} bytes")
     print(f"first     {seconds[0]:.3f} s, with the import of Jinja2")
     print(f"best      {min(seconds):.3f} s")
 

@@ -21,6 +21,7 @@ FLOORS = {
     "wproj.dtypes": 1,
     "wproj.measures": 1,
     "wproj.report": 1.5,
+    "wproj.packed_reports": 1.6,
     "wproj.summarizing": 2,
     "wproj.formats": 2,
     "wproj.numerics": 2,

@@ -6,12 +6,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 
 import wproj
 from wproj_cli.colors import Color, is_wanted, paint
 from wproj_cli.options import ReportFormat
 from wproj_cli.progress import showing
-from wproj_cli.render import render
+from wproj_cli.render import pieces
 from wproj_cli.render.columns import ASCII_SPARKS, SPARKS
 from wproj_cli.render.sentences import describe
 from wproj_cli.reports import parse_reports, write_report
@@ -25,8 +26,8 @@ class PipeClosedError(Exception):
         self.exit_code = exit_code
 
 
-def emit(text: str) -> None:
-    """Writes to standard output.
+def emit(pieces: Iterable[str]) -> None:
+    """Writes pieces of a text to standard output.
 
     Raises:
         PipeClosedError: Its reader has gone.
@@ -35,7 +36,8 @@ def emit(text: str) -> None:
     if sys.stdout is None:  # Closed before the program began: nobody wants to hear.
         return
     try:
-        sys.stdout.write(_encodable(text, sys.stdout.encoding))
+        for piece in pieces:
+            sys.stdout.write(_encodable(piece, sys.stdout.encoding))
         sys.stdout.flush()
     except BrokenPipeError as error:
         raise PipeClosedError from error
@@ -129,23 +131,16 @@ class Outcome:
 
         The job is given what it has to tell of its progress.
         """
-        shard: list[wproj.TensorReport] = []
         with contextlib.nullcontext(wproj.ignore) if self._quiet else showing(total) as progress:
-            for report in job(progress):
-                if shard and shard[-1].file != report.file:
-                    self._tell_shard(shard)
-                    shard = []
-                self.detail([report])
-                shard.append(report)
-                yield report
-        self._tell_shard(shard)
-
-    def _tell_shard(self, tensors: list[wproj.TensorReport]) -> None:
-        """Tells that a shard is done, in a line, if that is wanted."""
-        if self._verbose and tensors and tensors[-1].file is not None:
-            size = sum(tensor.bytes for tensor in tensors)
-            count = wproj.plural(len(tensors), "tensor")
-            self.note(f"{wproj.printable(tensors[-1].file)}: done, {count}, {size} bytes")
+            for shard, reports in groupby(job(progress), lambda report: report.file):
+                count = size = 0
+                for report in reports:
+                    self.detail([report])
+                    count, size = count + 1, size + report.bytes
+                    yield report
+                if shard is not None:
+                    told = f"done, {wproj.plural(count, 'tensor')}, {size} bytes"
+                    self.note(f"{wproj.printable(shard)}: {told}")
 
     def detail(self, tensors: Iterable[wproj.TensorReport]) -> None:
         """Tells of tensors in a line each, if that is wanted."""
@@ -212,16 +207,16 @@ class Outcome:
             self.recipe,
         )
         for fmt, path in self._reports:
-            write_report(path, render(report, fmt))
+            write_report(path, pieces(report, fmt))
         if not (self._quiet and self._format == "text" and self.exit_code == 0):
-            self._print(render(report, self._format))
+            self._print(pieces(report, self._format))
         return self.exit_code
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: Iterable[str]) -> None:
         if self._format != "text":
             _speak_utf8()
         elif is_wanted(self._color):
-            text = paint(text)
+            text = map(paint, text)
         emit(text)
 
     def conclude(self) -> int:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import wproj
@@ -40,8 +40,8 @@ def parse_reports(reports: Sequence[str] | None, involved: Sequence[str]) -> Rep
     return parsed
 
 
-def write_report(path: Path, text: str) -> None:
-    """Writes a report file whole or not at all; to the summary of a job, at its end.
+def write_report(path: Path, pieces: Iterable[str]) -> None:
+    """Writes the pieces of a report file whole or not at all; to the summary of a job, at its end.
 
     Raises:
         OutputError: The system refuses, or there is something else than a regular file.
@@ -53,9 +53,10 @@ def write_report(path: Path, text: str) -> None:
         if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
             raise OSError(0, "is not a regular file")
         if _is_summary(path):
-            _append(path, text)
+            _append(path, "".join(pieces))
             return
-        beside.write_text(text, encoding="utf-8", newline="\n")
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(pieces)
         beside.replace(path)
     except OSError as error:
         raise wproj.OutputError(f"could not write {path}: {error.strerror or error}") from error

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from wproj.formats.opening import open_checkpoint as open_checkpoint
     from wproj.measures import Histogram as Histogram
     from wproj.measures import NormSummary as NormSummary
+    from wproj.packed_reports import TensorReports as TensorReports
     from wproj.projecting import apply as apply
     from wproj.projecting import plan as plan
     from wproj.projecting import plan_declared as plan_declared
@@ -118,6 +119,7 @@ _HOMES = {
     "Skipped": "selection.assigning",
     "TensorEntry": "formats.base",
     "TensorReport": "report",
+    "TensorReports": "packed_reports",
     "UnitNorm": "constraints.keras",
     "WprojError": "errors",
     "apply": "projecting",

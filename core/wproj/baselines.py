@@ -14,6 +14,7 @@ import msgspec
 
 from wproj.errors import FileError, RequestError, plural, printable
 from wproj.formats.positional import read_regular
+from wproj.packed_reports import TensorReports
 from wproj.report import FileReport, TensorReport
 
 _MAX_BASELINE = 1 << 28
@@ -76,7 +77,7 @@ def apply_baseline(file: FileReport, baseline: Baseline) -> FileReport:
     """
     key = _key(file.path)
     known = {(k.tensor, k.rule): k for k in baseline.tensors if _key(k.file) == key}
-    tensors = [_forgiven(tensor, known.get((tensor.name, tensor.rule))) for tensor in file.tensors]
+    tensors = TensorReports(_forgiven(t, known.get((t.name, t.rule))) for t in file.tensors)
     return msgspec.structs.replace(file, tensors=tensors)
 
 

@@ -36,7 +36,7 @@ def storable(text: str) -> str:
     >>> storable("a\ud800")
     'a\\ud800'
     """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 _SHOWN = reprlib.Repr()

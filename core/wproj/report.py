@@ -4,6 +4,7 @@ Keys are only ever added within version 1. A measure that does not exist (of an 
 non-finite values, of a constraint that cannot tell) is None, and `null` in JSON.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -135,7 +136,7 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     layout: str
     output: str | None
     tensor_count: int
-    tensors: list[TensorReport]
+    tensors: Sequence[TensorReport]
     rules: list[RuleReport] = []
 
 
@@ -194,18 +195,27 @@ def summarize(files: list[FileReport]) -> Summary:
 
     Violations are those that remain: after a projection, or as found where nothing was projected.
     """
-    tensors = [tensor for file in files for tensor in file.tensors]
-    matched = [tensor for tensor in tensors if tensor.status not in ("skipped", "error")]
+    matched = changed = violations = nonfinite = 0
+    for tensor in _matched(files):
+        matched += 1
+        changed += tensor.status == "changed"
+        violations += _remaining(tensor)
+        nonfinite += tensor.nonfinite or 0
     total = sum(file.tensor_count for file in files)
     return Summary(
         files=len(files),
         tensors=total,
-        matched=len(matched),
-        changed=sum(tensor.status == "changed" for tensor in matched),
-        violations=sum(_remaining(tensor) for tensor in matched),
-        nonfinite=sum(tensor.nonfinite or 0 for tensor in matched),
-        skipped=total - len(matched),
+        matched=matched,
+        changed=changed,
+        violations=violations,
+        nonfinite=nonfinite,
+        skipped=total - matched,
     )
+
+
+def _matched(files: Iterable[FileReport]) -> Iterator[TensorReport]:
+    for file in files:
+        yield from (t for t in file.tensors if t.status not in ("skipped", "error"))
 
 
 def _remaining(tensor: TensorReport) -> int:

@@ -48,7 +48,7 @@ def file_report(
     checkpoint: Checkpoint,
     layout: Layout,
     output: str | None,
-    tensors: list[TensorReport],
+    tensors: Sequence[TensorReport],
     rules: Sequence[RuleReport] = (),
 ) -> FileReport:
     """A checkpoint and those of its tensors that there is something to say about."""

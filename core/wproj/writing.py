@@ -10,7 +10,7 @@ from wproj.constraints.base import Numerics
 from wproj.engine import Progress, running
 from wproj.errors import FileError, WriteError
 from wproj.formats.atomic import Draft, draft
-from wproj.formats.base import Extent
+from wproj.formats.base import Extent, TensorEntry
 from wproj.formats.folders import draft_folder
 from wproj.formats.leftovers import occupied
 from wproj.formats.opening import open_checkpoint
@@ -159,13 +159,15 @@ def _write_members(
         if member in journal.done:
             yield from journal.done[member].tensors
             continue
+        if member not in noted:
+            yield from _write_items(work, items, copy)
+            continue
         reports = []
         for report in _write_items(work, items, copy):
             reports.append(report)
             yield report
-        if member in noted:
-            journal.record(member, reports, durable=work.durable)
-            copy.leave = leave
+        journal.record(member, reports, durable=work.durable)
+        copy.leave = leave
 
 
 def _by_member(plan: Plan) -> list[tuple[str, list[Assignment | Skipped]]]:
@@ -220,8 +222,15 @@ def _check_copy(work: Work, copy: Draft, target: Path) -> None:
     check_stamps(checkpoint.stamps)
     try:
         again = open_checkpoint(checkpoint.within(copy.path))
-        found = [(e.path, e.shape, e.dtype, e.nbytes) for e in again.entries]
     except FileError as error:
         raise WriteError(str(target), f"the copy is damaged: {error}") from error
-    if found != [(e.path, e.shape, e.dtype, e.nbytes) for e in checkpoint.entries]:
+    if not _is_alike(again.entries, checkpoint.entries):
         raise WriteError(str(target), "the copy does not hold the tensors of the original")
+
+
+def _is_alike(found: Sequence[TensorEntry], expected: Sequence[TensorEntry]) -> bool:
+    """Whether these are the same tensors, in the same order."""
+    return len(found) == len(expected) and all(
+        (f.path, f.shape, f.dtype, f.nbytes) == (e.path, e.shape, e.dtype, e.nbytes)
+        for f, e in zip(found, expected, strict=True)
+    )

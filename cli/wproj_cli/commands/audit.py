@@ -71,7 +71,7 @@ def audit(
             outcome.opened(plan.checkpoint)
             size = sum(item.entry.nbytes for item in plan.assignments)
             job = partial(wproj.measure, plan, resources)
-            tensors = list(outcome.follow(job, size))
+            tensors = wproj.TensorReports(outcome.follow(job, size))
             outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors))
         except wproj.WprojError as error:
             outcome.failed(error, file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -166,7 +166,7 @@ def _check_file(
         for warning in plan.warnings:
             outcome.warn(warning, name)
         size = sum(item.entry.nbytes for item in plan.assignments)
-        tensors = list(outcome.follow(lambda tell: job(plan, progress=tell), size))
+        tensors = wproj.TensorReports(outcome.follow(lambda tell: job(plan, progress=tell), size))
         seen = {tensor.path for tensor in tensors}
         outcome.detail(t for t in wproj.explain(plan) if t.path not in seen)
         uses = wproj.rule_reports(plan)
@@ -235,7 +235,7 @@ def _record(path: Path, outcome: Outcome) -> None:
     if outcome.exit_code:
         outcome.mention(f"nothing is recorded in {wproj.printable(str(path))}")
         return
-    write_report(path, wproj.encode_baseline(wproj.record_baseline(outcome.files)))
+    write_report(path, [wproj.encode_baseline(wproj.record_baseline(outcome.files))])
     outcome.mention(f"recorded in {wproj.printable(str(path))}")
 
 
@@ -243,7 +243,7 @@ def _violated(outcome: Outcome) -> bool:
     return any(t.status == "violation" for file in outcome.files for t in file.tensors)
 
 
-def _warnings(tensors: list[wproj.TensorReport], policy: wproj.CheckPolicy) -> list[str]:
+def _warnings(tensors: Iterable[wproj.TensorReport], policy: wproj.CheckPolicy) -> list[str]:
     """What the policy counts as a warning only."""
     found = []
     for tensor in tensors:

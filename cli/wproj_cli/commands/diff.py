@@ -84,7 +84,7 @@ def diff(
                 exclude=exclude or (),
                 resources=resources,
             )
-            tensors = list(
+            tensors = wproj.TensorReports(
                 outcome.follow(
                     lambda tell: job(progress=tell), sum(entry.nbytes for entry in one.entries)
                 )

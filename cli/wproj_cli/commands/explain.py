@@ -82,7 +82,7 @@ def _explain_file(file: str, rules: Rules, outcome: Outcome) -> None:
         outcome.opened(plan.checkpoint)
         for warning in _warnings(plan):
             outcome.warn(warning, file)
-        tensors, uses = list(wproj.explain(plan)), wproj.rule_reports(plan)
+        tensors, uses = wproj.TensorReports(wproj.explain(plan)), wproj.rule_reports(plan)
         outcome.add(wproj.file_report(plan.checkpoint, plan.layout, None, tensors, uses))
 
 

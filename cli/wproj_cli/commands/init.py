@@ -41,14 +41,14 @@ def init(
     checkpoint = None if file is None else opened(file, config, no_hdf5=no_hdf5)
     text = wproj.draft_recipe(checkpoint)
     if output == "-":
-        emit(text)
+        emit([text])
         return 0
     name = wproj.printable(output)
     if os.path.lexists(output) and not force:
         raise wproj.RequestError(f"{name} exists", "--force replaces it; -o - prints it instead")
     if any(path and _same(path, output) for path in (file, config)):
         raise wproj.RequestError(f"{name} is what the recipe is to be for", "-o names another file")
-    write_report(Path(output), text)
+    write_report(Path(output), [text])
     tell(f"wrote {name}; 'wproj explain FILE' says what it takes")
     return 0
 

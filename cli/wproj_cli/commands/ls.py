@@ -37,5 +37,6 @@ def ls(
 
 
 def _listing(checkpoint: wproj.Checkpoint, match: list[str]) -> wproj.FileReport:
-    tensors = [wproj.listed_report(entry) for entry in wproj.select_any(match, checkpoint)]
+    entries = wproj.select_any(match, checkpoint)
+    tensors = wproj.TensorReports(map(wproj.listed_report, entries))
     return wproj.file_report(checkpoint, checkpoint.layout, None, tensors)

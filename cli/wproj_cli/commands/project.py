@@ -147,7 +147,7 @@ def project(
         _announce(plan, outcome, source)
         for shard in _copied(plan) if output is not None and target is not None else ():
             outcome.note(f"{wproj.printable(shard)}: copied, as no rule matches a tensor of it")
-        tensors = []
+        tensors = wproj.TensorReports()
         job = partial(
             wproj.apply,
             plan,

@@ -21,5 +21,5 @@ def schema(which: Which) -> int:
       wproj schema recipe
       wproj schema report
     """  # noqa: D301 # \b is the character that keeps the lines apart
-    emit(json.dumps(wproj.json_schema(which), indent=2) + "\n")
+    emit([json.dumps(wproj.json_schema(which), indent=2), "\n"])
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 
 import wproj
 from wproj_cli.options import FileFormat
@@ -23,6 +24,13 @@ _RENDERERS: dict[FileFormat, tuple[str, str]] = {
 
 def render(report: wproj.Report, fmt: FileFormat) -> str:
     """The report as text, ready to be written."""
+    return "".join(pieces(report, fmt))
+
+
+def pieces(report: wproj.Report, fmt: FileFormat) -> Iterator[str]:
+    """The same text in pieces, each made when it is asked for, where the format allows it."""
     module, function = _RENDERERS[fmt]
-    text: str = getattr(importlib.import_module(f"wproj_cli.render.{module}"), function)(report)
-    return text
+    made: Iterator[str] = getattr(importlib.import_module(f"wproj_cli.render.{module}"), function)(
+        report
+    )
+    return made

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
 
 import wproj
 
@@ -14,35 +15,36 @@ ASCII_SPARKS = ".:-=+*#@"
 _WIDEST = 200
 
 
-def columns(rows: Sequence[Row], right: set[int]) -> list[str]:
-    """Rows as lines of aligned columns; those in `right` flush right, the last one as it is.
+def table(
+    heads: Sequence[Row],
+    tensors: Iterable[wproj.TensorReport],
+    cells: Callable[[wproj.TensorReport], Row | None],
+    right: Collection[int] = (),
+    optional: Collection[int] = (),
+) -> Iterator[str]:
+    """Lines of aligned columns: the heads, then a row for each tensor that `cells` has one for.
 
-    A cell that is wider than `_WIDEST` stands out instead of widening its column in every row.
+    Columns in `right` are flush right, and the last one is as it is. Those in `optional` are left
+    out where no row has anything in them. A cell that is wider than `_WIDEST` stands out instead of
+    widening its column in every row. The rows are made twice, as they would take a lot of memory.
     """
-    if not rows:
-        return []
-    last = len(rows[0]) - 1
-    lengths = [[len(row[i]) for row in rows] for i in range(last)]
-    widths = [max((n for n in column if n <= _WIDEST), default=0) for column in lengths]
-    return [
-        "  ".join(
-            [
-                "",
-                *(
-                    cell.rjust(width) if i in right else cell.ljust(width)
-                    for i, (cell, width) in enumerate(zip(row[:last], widths, strict=True))
-                ),
-                row[last],
-            ]
-        ).rstrip()
-        for row in rows
-    ]
+    widths = [max(map(len, cells)) for cells in zip(*heads, strict=True)]
+    filled = {i for i in range(len(widths)) if i not in optional}
+    for row in _rows(tensors, cells):
+        filled.update(i for i in optional if row[i])
+        for i, cell in enumerate(row):
+            if widths[i] < len(cell) <= _WIDEST:
+                widths[i] = len(cell)
+    *padded, last = sorted(filled)
+    for row in chain(heads, _rows(tensors, cells)):
+        shown = [row[i].rjust(widths[i]) if i in right else row[i].ljust(widths[i]) for i in padded]
+        yield "  ".join(["", *shown, row[last]]).rstrip()
 
 
-def without_empty(rows: Sequence[Row], heads: int = 1) -> tuple[list[list[str]], list[int]]:
-    """The rows without those columns that are empty below the heads; and which remain."""
-    used = [i for i in range(len(rows[0])) if any(row[i] for row in rows[heads:])]
-    return [[row[i] for i in used] for row in rows], used
+def _rows(
+    tensors: Iterable[wproj.TensorReport], cells: Callable[[wproj.TensorReport], Row | None]
+) -> Iterator[Row]:
+    return (row for row in map(cells, tensors) if row is not None)
 
 
 def remark(name: str, text: str | None) -> str:

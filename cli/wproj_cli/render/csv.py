@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import wproj
 from wproj_cli.render.findings import is_found
@@ -31,25 +31,28 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff2
 Cell = str | int | float | None
 
 
-def render_csv(report: wproj.Report) -> str:
-    r"""The report as CSV as RFC 4180 has it, but for the ends of its lines.
+def render_csv(report: wproj.Report) -> Iterator[str]:
+    r"""The report as CSV as RFC 4180 has it, but for the ends of its lines; by the line.
 
     Those are `\n`: every reader takes them, line-based tools and version control want them, and
     text streams on Windows would make `\r\r\n` of the other.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    yield _line(COLUMNS)
     for file in report.files:
         for tensor in file.tensors:
             row = _described(file, tensor) | _measured(tensor) | _compared(tensor)
             found = is_found(report, tensor)
             row["finding"] = describe(tensor, report.command) if found else None
-            writer.writerow({key: _harmless(cell) for key, cell in row.items()})
+            yield _line(map(row.get, COLUMNS))
     for diagnostic in report.diagnostics:
         if diagnostic.level == "error":
             row = {"file": diagnostic.file, "status": "error", "reason": diagnostic.message}
-            writer.writerow({key: _harmless(cell) for key, cell in row.items()})
+            yield _line(map(row.get, COLUMNS))
+
+
+def _line(cells: Iterable[Cell]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(map(_harmless, cells))
     return text.getvalue()
 
 

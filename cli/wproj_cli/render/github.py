@@ -6,7 +6,7 @@ ten of a kind are written; where there are more, the tenth says how many.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import wproj
 from wproj_cli.render.findings import Finding, counted, diagnosed, findings, verdict, worst_first
@@ -16,7 +16,7 @@ _LIMIT = 10
 _WIDTH = 200
 
 
-def render_github(report: wproj.Report) -> str:
+def render_github(report: wproj.Report) -> Iterator[str]:
     """A command for each fault, the worst first, for each warning, and a notice of the verdict."""
     faults = [*diagnosed(report, "error"), *worst_first(findings(report))]
     lines = [
@@ -24,7 +24,7 @@ def render_github(report: wproj.Report) -> str:
         *_annotations("warning", diagnosed(report, "warning")),
         _command("notice", {"title": verdict(report)}, counted(report)),
     ]
-    return "\n".join(lines) + "\n"
+    yield "\n".join(lines) + "\n"
 
 
 def _annotations(kind: str, found: Sequence[Finding]) -> list[str]:

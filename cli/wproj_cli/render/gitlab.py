@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
@@ -15,7 +16,7 @@ from wproj_cli.render.sentences import shorten
 _WIDTH = 200
 
 
-def render_gitlab(report: wproj.Report) -> str:
+def render_gitlab(report: wproj.Report) -> Iterator[str]:
     """The report as a JSON array, in ASCII: errors, findings, then warnings."""
     found = [
         *(("critical", error) for error in diagnosed(report, "error")),
@@ -24,7 +25,7 @@ def render_gitlab(report: wproj.Report) -> str:
     ]
     seen: Counter[str] = Counter()
     issues = [_issue(finding, severity, seen) for severity, finding in found]
-    return json.dumps(issues, indent=2) + "\n"
+    yield json.dumps(issues, indent=2) + "\n"
 
 
 def _issue(finding: Finding, severity: str, seen: Counter[str]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import msgspec
 import wproj
 
 
-def render_jsonl(report: wproj.Report) -> str:
+def render_jsonl(report: wproj.Report) -> Iterator[str]:
     """The report as lines of strict JSON, in ASCII."""
-    return "".join(f"{_compact(line)}\n" for line in _lines(report))
+    return (f"{_compact(line)}\n" for line in _lines(report))
 
 
 def _lines(report: wproj.Report) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ All texts are printable, and what is printable may stand in XML 1.0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 import wproj
@@ -13,7 +13,7 @@ from wproj_cli.render.findings import Finding, diagnosed, is_found
 from wproj_cli.render.sentences import describe, kind_of, worst_vectors
 
 
-def render_junit(report: wproj.Report) -> str:
+def render_junit(report: wproj.Report) -> Iterator[str]:
     """The report as XML in ASCII, so that any locale can carry it; without times and hosts."""
     root = ET.Element("testsuites", name=f"wproj {report.command}")
     errors: dict[str, list[Finding]] = {}
@@ -30,7 +30,7 @@ def render_junit(report: wproj.Report) -> str:
     _count(root)
     ET.indent(root)
     text: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
-    return text.decode("ascii") + "\n"
+    yield text.decode("ascii") + "\n"
 
 
 def _add_tensor(suite: ET.Element, report: wproj.Report, tensor: wproj.TensorReport) -> None:

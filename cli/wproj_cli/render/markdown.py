@@ -7,7 +7,7 @@ names are cut, rows and lines are limited in number, and those beyond the budget
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import wproj
 from wproj_cli.render.findings import Finding, counted, diagnosed, findings, verdict, worst_first
@@ -26,7 +26,7 @@ _PLAIN = re.compile(
 )
 
 
-def render_markdown(report: wproj.Report) -> str:
+def render_markdown(report: wproj.Report) -> Iterator[str]:
     """The report as Markdown of GitHub's kind, less than 64 kB of it."""
     found = findings(report)
     rows = worst_first(found or _listing(report))
@@ -38,7 +38,7 @@ def render_markdown(report: wproj.Report) -> str:
         _table(rows, "finding" if found else "tensor", files=len(report.files) > 1),
         "Long names are cut in the middle." if any(map(_is_long, rows[:_ROWS])) else "",
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    yield "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def _is_long(row: Finding) -> bool:

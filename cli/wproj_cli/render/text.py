@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import wproj
 from wproj_cli.render.columns import (
     Row,
     axis_text,
-    columns,
     declared,
     numbers,
     remark,
     sparkline,
+    table,
 )
 from wproj_cli.render.text_gate import check_table, diff_table, explain_table
 
 
-def render_text(report: wproj.Report) -> str:
-    """The report as a table for each file, and a closing line."""
+def render_text(report: wproj.Report) -> Iterator[str]:
+    """The report as a table for each file, and a closing line; by the line."""
     tables = {
         "ls": _ls,
         "audit": _audit,
@@ -27,12 +28,13 @@ def render_text(report: wproj.Report) -> str:
         "diff": diff_table,
         "explain": explain_table,
     }
-    blocks = [
-        "\n".join([_headline(report, file), *tables[report.command](file)]) for file in report.files
-    ]
+    for at, file in enumerate(report.files):
+        gap = "\n" if at else ""
+        yield f"{gap}{_headline(report, file)}\n"
+        for line in tables[report.command](file):
+            yield f"{line}\n"
     if report.command in ("project", "check") and report.files:
-        blocks.append(_closing(report))
-    return "\n\n".join(blocks) + "\n" * bool(blocks)
+        yield f"\n{_closing(report)}\n"
 
 
 def _headline(report: wproj.Report, file: wproj.FileReport) -> str:
@@ -59,11 +61,9 @@ def _name_sources(file: wproj.FileReport) -> list[str]:
     return [f"{count} named from {source}" for source, count in found]
 
 
-def _ls(file: wproj.FileReport) -> list[str]:
+def _ls(file: wproj.FileReport) -> Iterator[str]:
     head = ["dtype", "shape", "bytes", "layer", "declared", "path", "name"]
-    rows = [_listed(tensor) for tensor in file.tensors]
-    used = [i for i in range(7) if i in (0, 1, 2, 6) or any(row[i] for row in rows)]
-    return columns([[row[i] for i in used] for row in [head, *rows]], right={2})
+    return table([head], file.tensors, _listed, right={2}, optional={3, 4, 5})
 
 
 def _listed(tensor: wproj.TensorReport) -> Row:
@@ -79,84 +79,77 @@ def _listed(tensor: wproj.TensorReport) -> Row:
     ]
 
 
-def _audit(file: wproj.FileReport) -> list[str]:
+def _audit(file: wproj.FileReport) -> Iterator[str]:
     if any(tensor.declared is not None and tensor.constraint for tensor in file.tensors):
         return _audit_declared(file)
     head = ["vectors", "length", "axis", "min", "mean", "p50", "p99", "max", "zero", "nonfinite"]
-    rows = [[*head, "norms", "declared", "name"]]
-    for tensor in file.tensors:
-        name = wproj.printable(tensor.name)
-        if tensor.norm_before is None:
-            rows.append(["-"] * len(head) + ["", declared(tensor), remark(name, tensor.reason)])
-            continue
-        rows.append(
-            [
-                str(tensor.vectors),
-                str(tensor.vector_length),
-                axis_text(tensor),
-                *numbers(tensor.norm_before, ("min", "mean", "p50", "p99", "max")),
-                str(tensor.zero),
-                str(tensor.nonfinite),
-                sparkline(tensor.histogram),
-                declared(tensor),
-                name,
-            ]
-        )
-    if not any(row[-2] for row in rows[1:]):
-        rows = [[*row[:-2], row[-1]] for row in rows]
-    return columns(rows, right=set(range(len(head))) - {2})
+    heads = [[*head, "norms", "declared", "name"]]
+    right = set(range(len(head))) - {2}
+    return table(heads, file.tensors, _audited, right=right, optional={len(head) + 1})
 
 
-def _audit_declared(file: wproj.FileReport) -> list[str]:
+def _audited(tensor: wproj.TensorReport) -> Row:
+    name = wproj.printable(tensor.name)
+    if tensor.norm_before is None:
+        return [*["-"] * 10, "", declared(tensor), remark(name, tensor.reason)]
+    return [
+        str(tensor.vectors),
+        str(tensor.vector_length),
+        axis_text(tensor),
+        *numbers(tensor.norm_before, ("min", "mean", "p50", "p99", "max")),
+        str(tensor.zero),
+        str(tensor.nonfinite),
+        sparkline(tensor.histogram),
+        declared(tensor),
+        name,
+    ]
+
+
+def _audit_declared(file: wproj.FileReport) -> Iterator[str]:
     head = ["vectors", "length", "axis", "outside", "min", "p50", "max", "norms", "declared"]
-    rows = [[*head, "name"]]
-    for tensor in file.tensors:
-        name = wproj.printable(tensor.name)
-        if tensor.norm_before is None or tensor.violations is None:
-            rows.append(["-"] * 7 + ["", declared(tensor), remark(name, tensor.reason)])
-            continue
-        rows.append(
-            [
-                str(tensor.vectors),
-                str(tensor.vector_length),
-                axis_text(tensor),
-                "?" if tensor.violations.before is None else str(tensor.violations.before),
-                *numbers(tensor.norm_before, ("min", "p50", "max")),
-                sparkline(tensor.histogram),
-                declared(tensor),
-                name,
-            ]
-        )
-    return columns(rows, right=set(range(7)) - {2})
+    return table([[*head, "name"]], file.tensors, _held, right=set(range(7)) - {2})
 
 
-def _project(file: wproj.FileReport) -> list[str]:
+def _held(tensor: wproj.TensorReport) -> Row:
+    name = wproj.printable(tensor.name)
+    if tensor.norm_before is None or tensor.violations is None:
+        return [*["-"] * 7, "", declared(tensor), remark(name, tensor.reason)]
+    return [
+        str(tensor.vectors),
+        str(tensor.vector_length),
+        axis_text(tensor),
+        "?" if tensor.violations.before is None else str(tensor.violations.before),
+        *numbers(tensor.norm_before, ("min", "p50", "max")),
+        sparkline(tensor.histogram),
+        declared(tensor),
+        name,
+    ]
+
+
+def _project(file: wproj.FileReport) -> Iterator[str]:
     head = ["vectors", "outside", "changed", "min", "p50", "max", "", "min", "p50", "max", "moved"]
     above = ["", "", "", "before", "", "", "", "after", "", "", ""]
-    rows = [[*above, "", ""], [*head, "declared", "name"]]
-    for tensor in file.tensors:
-        name = wproj.printable(tensor.name)
-        told = declared(tensor) if tensor.rule == "declared" else ""
-        if tensor.norm_before is None or tensor.norm_after is None:
-            rows.append(["-"] * 3 + [""] * 8 + [told, remark(name, f"skipped: {tensor.reason}")])
-            continue
-        outside = tensor.violations.before if tensor.violations else None
-        rows.append(
-            [
-                str(tensor.vectors),
-                "?" if outside is None else str(outside),
-                str(tensor.changed_vectors),
-                *numbers(tensor.norm_before, ("min", "p50", "max")),
-                "->",
-                *numbers(tensor.norm_after, ("min", "p50", "max")),
-                _moved(tensor),
-                told,
-                name + ("  [step]" if tensor.step else ""),
-            ]
-        )
-    if not any(row[11] for row in rows[2:]):
-        rows = [[*row[:11], row[12]] for row in rows]
-    return columns(rows, right=set(range(11)))
+    heads = [[*above, "", ""], [*head, "declared", "name"]]
+    return table(heads, file.tensors, _projected, right=set(range(11)), optional={11})
+
+
+def _projected(tensor: wproj.TensorReport) -> Row:
+    name = wproj.printable(tensor.name)
+    told = declared(tensor) if tensor.rule == "declared" else ""
+    if tensor.norm_before is None or tensor.norm_after is None:
+        return [*["-"] * 3, *[""] * 8, told, remark(name, f"skipped: {tensor.reason}")]
+    outside = tensor.violations.before if tensor.violations else None
+    return [
+        str(tensor.vectors),
+        "?" if outside is None else str(outside),
+        str(tensor.changed_vectors),
+        *numbers(tensor.norm_before, ("min", "p50", "max")),
+        "->",
+        *numbers(tensor.norm_after, ("min", "p50", "max")),
+        _moved(tensor),
+        told,
+        name + ("  [step]" if tensor.step else ""),
+    ]
 
 
 def _moved(tensor: wproj.TensorReport) -> str:

@@ -77,8 +77,10 @@ def open_safetensors(path: Path) -> SafetensorsCheckpoint:
     """
     descriptor = open_regular(path)
     try:
+        problem = _judge(path)  # First, since the memory that it takes serves the other then.
         metadata, entries = _read(descriptor)
-        _judge(path)
+        if problem is not None:
+            raise _MalformedError(problem)
     except _MalformedError as error:
         raise FileError(str(path), f"is not valid safetensors: {error}") from error
     finally:
@@ -107,9 +109,8 @@ def _read(descriptor: int) -> tuple[dict[str, str], list[TensorEntry]]:
     header = _parse(read_at(descriptor, 8, length))
     metadata = _metadata(header.pop("__metadata__", None))
     start = 8 + length
-    entries = sorted(
-        (_entry(name, fields, start) for name, fields in header.items()), key=_position
-    )
+    # What is read of the header goes as the entries come: it takes as much memory as they do.
+    entries = sorted((_entry(name, header.pop(name), start) for name in [*header]), key=_position)
     _check_cover(entries, start, size)
     return metadata, entries
 
@@ -204,12 +205,13 @@ def _check_cover(entries: list[TensorEntry], start: int, size: int) -> None:
         raise _MalformedError(f"{size - position} bytes follow {before}")
 
 
-def _judge(path: Path) -> None:
-    """The format's own library reads the header, too: what it refuses is refused."""
+def _judge(path: Path) -> str | None:
+    """What the format's own library says against the header: what it refuses is refused."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
             file.keys()
     except (SafetensorError, OSError) as error:
-        raise _MalformedError(str(error)) from error
+        return str(error)
+    return None

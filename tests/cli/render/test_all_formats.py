@@ -1,15 +1,18 @@
 """What holds for every format."""
 
+import json
 import subprocess
 import sys
+import tracemalloc
 from typing import get_args
 
 import msgspec
 import pytest
 
 import wproj
+from wproj.report import Applied
 from wproj_cli.options import FORMATS, FileFormat, ReportFormat
-from wproj_cli.render import _RENDERERS, render
+from wproj_cli.render import _RENDERERS, pieces, render
 from wproj_cli.render.findings import findings
 
 PLAIN = [fmt for fmt in FORMATS if fmt not in ("text", "html")]  # Those have tests of their own.
@@ -39,6 +42,60 @@ def test_every_report_can_be_told_in_every_format(any_report, fmt):
     assert not text.endswith("\n\n")
     assert text.encode()
     assert render(any_report, fmt) == text
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_packed_tensors_are_told_like_listed_ones(any_report, fmt):
+    """However many files there are, and however often a format looks at their tensors."""
+    files = [
+        msgspec.structs.replace(file, tensors=wproj.TensorReports(file.tensors))
+        for file in any_report.files
+    ]
+    packed = msgspec.structs.replace(any_report, files=files)
+
+    assert render(packed, fmt) == render(any_report, fmt)
+
+
+def test_json_by_the_tensor_is_the_document_at_once(any_report):
+    """To the byte; where it is not ASCII, in escapes."""
+    document = msgspec.json.encode(any_report)
+    told = msgspec.json.format(document, indent=2).decode()
+    if not told.isascii():
+        told = json.dumps(json.loads(document), indent=2)
+
+    assert render(any_report, "json") == f"{told}\n"
+
+
+def test_json_tells_tensors_from_what_is_called_so(make):
+    """A constraint of a user's own may have `tensors`, too, and a text may look like JSON."""
+    applied = Applied(name="own", config={"tensors": [], "axis": [0]})
+    tensor = make.tensor(name='\n      "tensors": []', constraint=[applied])
+    file = make.file(tensor, make.tensor())
+    rule = msgspec.structs.replace(
+        make.rule("own", 1), constraint=[applied], match=['"tensors": []']
+    )
+    report = make.report(msgspec.structs.replace(file, rules=[rule]), make.file(make.tensor()))
+
+    assert json.loads(render(report, "json")) == json.loads(msgspec.json.encode(report))
+
+
+@pytest.mark.parametrize("fmt", ["text", "json", "jsonl", "csv"])
+def test_a_long_report_is_never_in_memory_whole(make, fmt):
+    """A tenth of the text at most, and a twentieth of its tensors."""
+    tensors = wproj.TensorReports(make.violating(f"layers.{at}.weight") for at in range(10_000))
+    report = make.report(msgspec.structs.replace(make.file(), tensors=tensors))
+
+    def tell():
+        return sum(map(len, pieces(report, fmt)))
+
+    tell()  # Imports what the format needs.
+    tracemalloc.start()
+    length = tell()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert length > 1_000_000
+    assert peak < length / 10
 
 
 def test_the_bytes_do_not_depend_on_hashing(make):

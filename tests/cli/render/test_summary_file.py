@@ -14,8 +14,8 @@ def test_the_summary_of_a_job_is_appended_to(tmp_path, monkeypatch, before):
     path = tmp_path / "summary"
     path.write_text(before)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
-    write_report(path, "### b\n")
-    write_report(path, "### c\n")
+    write_report(path, ["### b\n"])
+    write_report(path, ["### c\n"])
     text = path.read_text()
 
     assert text.startswith(before)
@@ -29,8 +29,8 @@ def test_the_summary_is_found_by_another_path_and_may_not_exist_yet(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
     ((_, path),) = parse_reports(["md=./summary"], [])
-    write_report(path, "a\n")
-    write_report(path, "b\n")
+    write_report(path, ["a\n"])
+    write_report(path, ["b\n"])
 
     assert (tmp_path / "summary").read_text() == "a\n\nb\n"
 
@@ -42,8 +42,8 @@ def test_another_report_is_replaced(tmp_path, monkeypatch, variable):
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     if variable is not None:
         monkeypatch.setenv("GITHUB_STEP_SUMMARY", variable and str(tmp_path / variable))
-    write_report(path, "a\n")
-    write_report(path, "b\n")
+    write_report(path, ["a\n"])
+    write_report(path, ["b\n"])
 
     assert path.read_text() == "b\n"
     assert os.listdir(tmp_path) == ["summary"]  # noqa: PTH208 # names alone
@@ -57,5 +57,5 @@ def test_a_summary_that_is_no_regular_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(link))
 
     with pytest.raises(wproj.OutputError, match="is not a regular file"):
-        write_report(link, "b\n")
+        write_report(link, ["b\n"])
     assert target.read_text() == "a"

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 import wproj
 from wproj.measures import Difference, Distance, OutsideVector, Violations
 from wproj.report import Applied, Looser, RecipeReport, Shadowed, Side, Tool, summarize
-from wproj_cli.render.html import render_html
+from wproj_cli.render import render
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 HOSTILE = {
@@ -275,7 +275,7 @@ def visit(chromium, tmp_path):
 
     def get(report, **options):
         path = tmp_path / f"report{len(contexts)}.html"
-        path.write_text(render_html(report), encoding="utf-8", newline="\n")
+        path.write_text(render(report, "html"), encoding="utf-8", newline="\n")
         context = chromium.new_context(**options)
         contexts.append(context)
         page = context.new_page()

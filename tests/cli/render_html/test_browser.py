@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wproj_cli.render.json import render_json
+from wproj_cli.render import render
 
 pytestmark = pytest.mark.browser
 
@@ -204,7 +204,7 @@ def test_the_report_inside_can_be_saved(visit, make, thousand, kind):
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as JSON").click()
     saved = json.loads(download.value.path().read_text(encoding="utf-8"))
-    assert saved == json.loads(render_json(report))
+    assert saved == json.loads(render(report, "json"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

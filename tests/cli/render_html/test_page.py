@@ -13,8 +13,7 @@ import msgspec
 import pytest
 
 import wproj
-from wproj_cli.render.html import render_html
-from wproj_cli.render.json import render_json
+from wproj_cli.render import render
 
 SAMPLE = Path(__file__).resolve().parents[3] / "sample_weights/digits_cnn.keras"
 
@@ -62,21 +61,21 @@ def embedded(page):
 
 def test_every_page_is_valid_html(any_report):
     """A strict parser of HTML5 finds no error."""
-    html5lib.HTMLParser(strict=True).parse(render_html(any_report))
+    html5lib.HTMLParser(strict=True).parse(render(any_report, "html"))
 
 
 def test_a_hostile_name_adds_no_element_and_leaves_the_page_valid(make, hostile):
     """The elements are those of a page with harmless names."""
-    page = render_html(make.hostile(hostile))
+    page = render(make.hostile(hostile), "html")
 
     html5lib.HTMLParser(strict=True).parse(page)
-    harmless = Page(render_html(make.hostile(hostile and "harmless")))
+    harmless = Page(render(make.hostile(hostile and "harmless"), "html"))
     assert [tag for tag, _ in Page(page).tags] == [tag for tag, _ in harmless.tags]
 
 
 def test_a_hostile_name_is_shown_in_full_with_its_controls_escaped(make, hostile):
     """Nothing is cut, and nothing unprintable is left."""
-    page = Page(render_html(make.hostile(hostile)))
+    page = Page(render(make.hostile(hostile), "html"))
 
     assert wproj.printable(hostile) in "".join(page.said("summary"))
     visible = "".join(text for tag, text in page.texts if tag not in ("script", "style"))
@@ -85,22 +84,24 @@ def test_a_hostile_name_is_shown_in_full_with_its_controls_escaped(make, hostile
 
 def test_the_page_carries_the_report_that_json_would_be(any_report):
     """The document inside is that of `--report json`, as data."""
-    assert json.loads(embedded(render_html(any_report))) == json.loads(render_json(any_report))
+    assert json.loads(embedded(render(any_report, "html"))) == json.loads(
+        render(any_report, "json")
+    )
 
 
 def test_the_report_inside_survives_hostile_names(make, hostile):
     """No character of it can end or open an element, and none is lost."""
     report = make.hostile(hostile)
-    document = embedded(render_html(report))
+    document = embedded(render(report, "html"))
 
-    assert json.loads(document) == json.loads(render_json(report))
+    assert json.loads(document) == json.loads(render(report, "json"))
     assert document.isascii()
     assert not re.search(rb"[<>&\x7f]", document)
 
 
 def test_nothing_is_loaded_and_no_style_or_handler_is_inline(any_report):
     """The page names nothing outside of itself."""
-    page = render_html(any_report)
+    page = render(any_report, "html")
 
     for tag, attrs in Page(page).tags:
         assert "style" not in attrs, tag
@@ -111,7 +112,7 @@ def test_nothing_is_loaded_and_no_style_or_handler_is_inline(any_report):
 
 def test_the_policy_allows_the_script_and_the_style_by_their_digests(any_report):
     """The digests are those of the bytes in the page."""
-    page = render_html(any_report)
+    page = render(any_report, "html")
     policy = next(attrs["content"] for attrs in Page(page).of("meta") if attrs.get("http-equiv"))
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
 
@@ -125,13 +126,13 @@ def test_the_policy_allows_the_script_and_the_style_by_their_digests(any_report)
 
 def test_the_same_report_is_the_same_bytes(any_report):
     """No time, no random order, no line ends of another system."""
-    assert render_html(any_report) == render_html(any_report)
-    assert "\r" not in render_html(any_report)
+    assert render(any_report, "html") == render(any_report, "html")
+    assert "\r" not in render(any_report, "html")
 
 
 def test_the_worst_is_on_top(make):
     """Violations by excess, then what is fine, then what was left out."""
-    names = [name for name in Page(render_html(make.check())).said("summary") if "/" in name]
+    names = [name for name in Page(render(make.check(), "html")).said("summary") if "/" in name]
 
     assert names == ["far/kernel", "between/kernel", "near/kernel", "fine/kernel", "bn/moving_mean"]
 
@@ -140,7 +141,7 @@ def test_what_moved_farthest_is_on_top_below_what_violates(make):
     """Changes by the distance moved."""
     tensors = [make.skipped("e/k"), make.changed("c/k", 0.25), make.violating("a/k")]
     tensors += [make.changed("b/k", 0.5), make.fine("d/k")]
-    page = Page(render_html(make.report("project", make.file(*tensors))))
+    page = Page(render(make.report("project", make.file(*tensors)), "html"))
 
     assert [n for n in page.said("summary") if "/" in n] == ["a/k", "b/k", "c/k", "d/k", "e/k"]
 
@@ -166,7 +167,7 @@ def test_the_verdict_comes_first(make, command, tensors, verdict):
     if command == "diff":
         made[-1:] = [make.compared("same", "unchanged")]
 
-    page = Page(render_html(make.report(command, make.file(*made))))
+    page = Page(render(make.report(command, make.file(*made)), "html"))
 
     assert page.said("h1")[0] == verdict
     assert page.said("title")[0] == f"{verdict} - wproj {command}"
@@ -174,7 +175,7 @@ def test_the_verdict_comes_first(make, command, tensors, verdict):
 
 def test_errors_lead_the_verdict_and_diagnostics_show_their_hints(make):
     """What could not be done is said before what was found."""
-    page = Page(render_html(make.check()))
+    page = Page(render(make.check(), "html"))
     told = " ".join(text for tag, text in page.texts if tag in ("li", "strong", "em", "br"))
 
     assert page.said("h1")[0] == "1 error; 3 of 5 tensors violate their constraints"
@@ -184,7 +185,7 @@ def test_errors_lead_the_verdict_and_diagnostics_show_their_hints(make):
 
 def test_the_recipe_and_its_digest_are_named(make):
     """A reader can tell which rules were applied."""
-    codes = Page(render_html(make.check())).said("code")
+    codes = Page(render(make.check(), "html")).said("code")
 
     assert "ci/wproj.toml" in codes
     assert "5a" * 32 in codes
@@ -192,7 +193,7 @@ def test_the_recipe_and_its_digest_are_named(make):
 
 def test_norms_have_six_digits_before_and_after(make):
     """As in the text report; what stayed the same is said once."""
-    page = Page(render_html(make.report("project", make.file(make.changed()))))
+    page = Page(render(make.report("project", make.file(make.changed())), "html"))
 
     told = ["changed", "0.500000", "1.00000", "1.75000", "1.75000", "5", "5", "25%"]
     assert [text.strip() for text in page.said("td") if text.strip()] == told
@@ -201,7 +202,7 @@ def test_norms_have_six_digits_before_and_after(make):
 
 def test_a_histogram_has_one_path_before_one_after_and_a_line_at_the_limit(make):
     """All three are over each other, on one scale."""
-    page = Page(render_html(make.report("project", make.file(make.changed()))))
+    page = Page(render(make.report("project", make.file(make.changed())), "html"))
     paths = [attrs for attrs in page.of("path") if "M" in attrs["d"]][-3:]
 
     # 140 pixels from 0.5 to 1.75 begin at 10; the highest of all bins has eight vectors, 31 pixels.
@@ -225,7 +226,7 @@ def test_a_histogram_has_one_path_before_one_after_and_a_line_at_the_limit(make)
 def test_limits_come_from_the_constraint_and_point_beyond_the_edge(make, name, config, labels):
     """A limit that no norm is near becomes an arrow at that edge."""
     step = msgspec.convert({"name": name, "config": config}, wproj.report.Applied)
-    page = Page(render_html(make.report("check", make.file(make.tensor(constraint=[step])))))
+    page = Page(render(make.report("check", make.file(make.tensor(constraint=[step]))), "html"))
 
     assert page.said("text") == labels
 
@@ -235,7 +236,7 @@ def test_any_range_has_a_plot(make, low, high):
     """One norm alone, and norms of any size, stay inside of the picture."""
     counts = [7] if low == high else [3, 4]
     histogram = wproj.Histogram(low=low, high=high, counts=counts, after=counts)
-    page = Page(render_html(make.report("project", make.file(make.tensor(histogram=histogram)))))
+    page = Page(render(make.report("project", make.file(make.tensor(histogram=histogram))), "html"))
 
     numbers = [float(n) for a in page.of("path") for n in re.findall(r"-?[\d.]+", a["d"])]
     assert numbers
@@ -246,7 +247,7 @@ def test_the_real_sample_renders_as_its_commands_report_it(make):
     """The sample weights, projected by what they declare."""
     plan = wproj.plan_declared(SAMPLE)
     tensors = list(wproj.apply(plan, None, wproj.Numerics()))
-    page = Page(render_html(make.report("project", make.file(*tensors, tensor_count=14))))
+    page = Page(render(make.report("project", make.file(*tensors, tensor_count=14)), "html"))
 
     assert page.said("h1")[0] == "4 of 14 tensors changed; nothing outside"
     assert page.said("summary")[0] == "conv1/kernel"
@@ -255,17 +256,17 @@ def test_the_real_sample_renders_as_its_commands_report_it(make):
 
 def test_a_thousand_changed_tensors_stay_below_a_megabyte(thousand):
     """With the whole report inside."""
-    page = render_html(thousand)
+    page = render(thousand, "html")
 
     assert len(page.encode()) < 1_000_000
     assert len(Page(page).of("tr")) == 1001
-    assert json.loads(embedded(page)) == json.loads(render_json(thousand))
+    assert json.loads(embedded(page)) == json.loads(render(thousand, "json"))
 
 
 def test_a_large_report_is_compressed_and_a_small_one_is_plain(make, thousand):
     """The type of the document says which it is."""
-    kinds = [attrs.get("type") for attrs in Page(render_html(thousand)).of("script")]
-    plain = [attrs.get("type") for attrs in Page(render_html(make.check())).of("script")]
+    kinds = [attrs.get("type") for attrs in Page(render(thousand, "html")).of("script")]
+    plain = [attrs.get("type") for attrs in Page(render(make.check(), "html")).of("script")]
 
     assert kinds == [None, "application/zlib"]
     assert plain == [None, "application/json"]

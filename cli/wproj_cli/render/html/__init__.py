@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 
 import msgspec
@@ -25,7 +25,7 @@ _DETAILED_ROWS = 50
 _UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\x7f"}
 
 
-def render_html(report: wproj.Report) -> str:
+def render_html(report: wproj.Report) -> Iterator[str]:
     """The report as a page, with the JSON document inside.
 
     That document is plain while the page stays below a megabyte, and beyond compressed by zlib, in
@@ -33,7 +33,7 @@ def render_html(report: wproj.Report) -> str:
     """
     page = _page(report)
     room = _PLAIN_BYTES - len(page.encode())
-    return f"{page}{_embedded(msgspec.json.encode(report), room)}\n"
+    yield f"{page}{_embedded(msgspec.json.encode(report, enc_hook=list), room)}\n"
 
 
 def _page(report: wproj.Report) -> str:

@@ -31,6 +31,7 @@ FLOORS = {
     "wproj.scratch": 2.5,
     "wproj.unpacking": 3,
     "wproj.streaming": 4,
+    "wproj.judging": 3.5,
     "wproj.tallying": 4,
     "wproj.measuring": 4.2,
     "wproj.engine": 4.5,

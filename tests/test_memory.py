@@ -144,6 +144,7 @@ CASES = {
     ),
     "two steps": (write_safetensors, {"w": (65536, 4096)}, "non_neg+max_norm=1 axis=0"),
     "contiguous HDF5": (write_hdf5, MATRICES, "max_norm=2 axis=1"),
+    "many vectors": (write_safetensors, {"w": (1 << 24, 8)}, "max_norm=0.1 axis=1"),
     "packed HDF5": (write_packed, {"w": (32768, 4096)}, "max_norm=2 axis=0"),
 }
 
@@ -182,12 +183,14 @@ def assert_bounded(source: Path, target: Path, spec: str, count: int, *options: 
     assert peak.taken < LIMIT
 
 
+@pytest.mark.parametrize("shape", [(131072, 4096), (1 << 24, 8)], ids=["long", "short"])
 @pytest.mark.parametrize("verb", ["audit", "check"])
-def test_what_only_reads_takes_no_more(block, room, verb):
-    """The same blocks, without a target."""
+def test_what_only_reads_takes_no_more(block, room, verb, shape):
+    """The same blocks, without a target; of long vectors, and of many."""
     source = room(8 * GIBIBYTE) / "source"
-    write_safetensors(source, block, {"w": (131072, 4096)})
-    words = ("-a", "0") if verb == "audit" else ("-r", "* max_norm=1000 axis=0")
+    write_safetensors(source, block, {"w": shape})
+    axis = 0 if shape[0] < 1 << 20 else 1
+    words = ("-a", axis) if verb == "audit" else ("-r", f"* max_norm=1000 axis={axis}")
     run, peak = measured("-m", "wproj_cli", verb, source, *words)
 
     assert run.returncode == 0, run.stderr

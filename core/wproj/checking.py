@@ -11,6 +11,7 @@ from wproj.dtypes import Float64, grid
 from wproj.engine import Progress, ignore, running
 from wproj.formats.base import TensorEntry
 from wproj.formats.stamps import unchanged
+from wproj.judging import Tolerance
 from wproj.numerics.norms import Bounds
 from wproj.numerics.vectors import Vectors
 from wproj.report import TensorReport
@@ -20,7 +21,7 @@ from wproj.selection.assigning import Assignment, Skipped
 from wproj.selection.exclusions import exclusion, obstacle
 from wproj.selection.plan import Plan, all_names
 from wproj.selection.recipe_tables import CheckPolicy
-from wproj.tallying import Measures, Tolerance
+from wproj.tallying import Measures
 
 # What files that Keras trained and saved itself miss their bounds by, relatively, as its formulas
 # round in the stored dtype.

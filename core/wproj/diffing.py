@@ -14,15 +14,16 @@ from wproj.errors import AxisError, RequestError
 from wproj.formats.base import Checkpoint, Layout, PackedStore, Store, TensorEntry
 from wproj.formats.stamps import unchanged
 from wproj.measures import Difference, NormSummary
-from wproj.numerics.norms import Norms, measure
+from wproj.numerics.norms import measure
 from wproj.numerics.vectors import TILE, Each, Unit, Vectors, normalize_axis
 from wproj.report import Status, TensorReport
 from wproj.reporting import compared_report, located
 from wproj.resources import DEFAULT, Resources
+from wproj.scratch import Scratch
 from wproj.selection import globs
 from wproj.selection.axes import Axes, incoming
 from wproj.selection.plan import excluded
-from wproj.summarizing import finite, summarize_norms
+from wproj.summarizing import finite, summarize_in_place
 from wproj.unpacking import unpacked
 
 Pair = tuple[TensorEntry | None, TensorEntry | None]
@@ -192,7 +193,7 @@ def _compare(
         unpacked(after, each, engine.in_memory) as new,
     ):
         difference = _difference(one.shape, old, new, terms, each)
-        norms = _norms(one, old, axis, each), _norms(two, new, axis, each)
+        norms = _norms(one, old, axis, engine), _norms(two, new, axis, engine)
     engine.progress(one, one.nbytes)
     changed: Status = "changed" if difference.entries else "unchanged"
     status = "retyped" if one.dtype != two.dtype else changed
@@ -243,20 +244,23 @@ def _gap(start: int, stop: int, before: Store, after: Store, terms: _Terms) -> _
 
 
 def _norms(
-    entry: TensorEntry, store: Store, axis: tuple[int, ...], each: Each
+    entry: TensorEntry, store: Store, axis: tuple[int, ...], engine: Engine
 ) -> NormSummary | None:
     """The norms along an axis, of floats alone."""
     if entry.stored is None or not projectable(entry.stored) or 0 in entry.shape:
         return None
     vectors = Vectors.of(entry.shape, axis)
-    norms: Float64 = np.zeros(vectors.kept_shape)
 
-    def look(unit: Unit, share: Each) -> tuple[Unit, Norms]:
-        return unit, measure(unit, store.read, share)
+    def look(unit: Unit, share: Each) -> Float64:
+        found = measure(unit, store.read, share)
+        return np.where(found.finite, found.value, np.nan).reshape(-1)
 
-    for unit, found in vectors.over_units(look, each):
-        norms[unit.index] = np.where(found.finite, found.value, np.nan)
-    return summarize_norms(norms)
+    with Scratch(vectors.count, np.dtype(np.float64), engine.in_memory // 2) as norms:
+        at = 0
+        for found in vectors.over_units(look, engine.each):
+            norms.write(at, found)
+            at += found.size
+        return summarize_in_place(norms.values)
 
 
 def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:

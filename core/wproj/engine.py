@@ -11,13 +11,14 @@ import numpy as np
 from wproj.constraints.base import Constraint, Numerics
 from wproj.dtypes import Stored
 from wproj.formats.base import PackedStore, Store, TensorEntry
+from wproj.judging import STRICT, Tolerance
 from wproj.measuring import measure_changes, measure_tensor
 from wproj.numerics.vectors import Each
 from wproj.resources import Resources, working
 from wproj.scratch import Scratch
 from wproj.selection.assigning import Assignment
 from wproj.streaming import Target, project_tensor
-from wproj.tallying import STRICT, Measures, Tolerance
+from wproj.tallying import Measures
 from wproj.unpacking import blank_like, pack, unpacked
 
 Progress = Callable[[TensorEntry, int], None]
@@ -52,7 +53,9 @@ class Engine:
         steps, entry = item.steps if steps is None else steps, item.entry
         with unpacked(store, self.each, self.in_memory) as values:
             read = _Watched(values, partial(self.progress, entry))
-            return measure_tensor(entry.shape, item.axis, steps, read, None, tolerance, self.each)
+            return measure_tensor(
+                entry.shape, item.axis, steps, read, None, tolerance, self.each, self.in_memory
+            )
 
     def project(
         self,
@@ -84,7 +87,9 @@ class Engine:
         """The same, with a result that nobody gets."""
         with unpacked(source, self.each, self.in_memory) as old:
             if 0 in item.entry.shape:
-                return measure_tensor(item.entry.shape, item.axis, item.steps, old, old)
+                return measure_changes(
+                    item.entry.shape, item.axis, item.steps, old, old, (), self.each, self.in_memory
+                )
             with Scratch.like(old, item.entry.shape, self.in_memory) as scratch:
                 return self._project(item, old, self._blank(item, scratch), numerics)
 
@@ -114,11 +119,9 @@ class Engine:
     ) -> Measures:
         shape, each = item.entry.shape, self.each
         changes = project_tensor(shape, item.steps, source, target, numerics, each, self.in_memory)
-        if changes:
-            return measure_changes(
-                shape, item.axis, item.steps, source, target.store, changes, each
-            )
-        return measure_tensor(shape, item.axis, item.steps, source, target.store, STRICT, each)
+        return measure_changes(
+            shape, item.axis, item.steps, source, target.store, changes, each, self.in_memory
+        )
 
 
 @dataclass(frozen=True, slots=True)

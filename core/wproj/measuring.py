@@ -1,22 +1,22 @@
 """Looking at a tensor in blocks: norms, violations, changes, before and after."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 
 from wproj.constraints.base import Constraint, ElementwiseConstraint
 from wproj.dtypes import Float64, same_bytes, to_float64
 from wproj.formats.base import Store
+from wproj.judging import STRICT, Tolerance
 from wproj.numerics.changes import Change, TileChange, compare
 from wproj.numerics.norms import measure
 from wproj.numerics.vectors import Each, Read, Tile, Unit, Vectors
 from wproj.tallying import (
-    STRICT,
     Changes,
     Measures,
     OutsideEntries,
     Tally,
-    Tolerance,
     UnitSide,
     conclude,
 )
@@ -28,20 +28,23 @@ def measure_tensor(
     steps: Sequence[Constraint],
     before: Store,
     after: Store | None,
-    tolerance: Tolerance = STRICT,
-    each: Each = map,
+    tolerance: Tolerance,
+    each: Each,
+    in_memory: int,
 ) -> Measures:
     """Measures a tensor's vectors along `axis`, as stored in `before` and, if given, in `after`.
 
     Without an axis every entry is a vector, except for the norms, which are then of the whole.
-    Non-finite vectors are counted; they count neither as violations nor in the norms.
+    Non-finite vectors are counted; they count neither as violations nor in the norms. Norms are in
+    memory up to `in_memory` bytes.
     """
     vectors = Vectors.of((0,), ()) if 0 in shape else Vectors.of(shape, axis)
-    tally = Tally(vectors, steps, tolerance, changing=after is not None)
-    found = vectors.over_units(lambda unit, share: _look(unit, share, steps, before, after), each)
-    for unit, first, last, changes in found:
-        tally.add(unit, first, last, changes)
-    return conclude(tally, shape, axis, steps, before, after)
+    with Tally(vectors, shape, steps, tolerance, before, after, in_memory) as tally:
+        for found in vectors.over_units(
+            lambda unit, share: _look(unit, share, steps, before, after), each
+        ):
+            tally.add(*found)
+        return conclude(tally, shape, axis, steps, before)
 
 
 def measure_changes(
@@ -50,20 +53,28 @@ def measure_changes(
     steps: Sequence[Constraint],
     before: Store,
     after: Store,
-    changes: Sequence[Change | Unit],
-    each: Each = map,
+    changes: Iterable[Change | Unit],
+    each: Each,
+    in_memory: int,
 ) -> Measures:
-    """The same of a tensor of which it is known what became of its units, or of most."""
-    vectors = Vectors.of(shape, axis)
-    tally = Tally(vectors, steps, STRICT, changing=True)
-    for change in changes:
-        if isinstance(change, Unit):
-            tally.add(change, *_look(change, each, steps, before, after)[1:])
-        else:
-            whole = TileChange(change.vectors, change.entries, change.squares)
-            sides = UnitSide(change.before, None), UnitSide(change.after, None)
-            tally.add(change.unit, *sides, [(..., whole)])
-    return conclude(tally, shape, axis, steps, before, after)
+    """The same of a tensor whose units become known one after the other, each once it is stored.
+
+    Those that are not said what became of are measured; all of them if there are none.
+    """
+    vectors = Vectors.of((0,), ()) if 0 in shape else Vectors.of(shape, axis)
+    coming = iter(changes)
+    first = next(coming, None)
+    if first is None:
+        return measure_tensor(shape, axis, steps, before, after, STRICT, each, in_memory)
+    with Tally(vectors, shape, steps, STRICT, before, after, in_memory) as tally:
+        for change in chain([first], coming):
+            if isinstance(change, Unit):
+                tally.add(*_look(change, each, steps, before, after))
+            else:
+                whole = TileChange(change.vectors, change.entries, change.squares)
+                sides = UnitSide(change.before, None), UnitSide(change.after, None)
+                tally.add(change.unit, *sides, [(..., whole)])
+        return conclude(tally, shape, axis, steps, before)
 
 
 def _look(

@@ -20,8 +20,9 @@ MIN_MEMORY = 128_000_000
 class Resources:
     """How many threads share the work, and how many bytes of memory the process may take.
 
-    The result has the same bytes whatever they are. Beyond the memory come one number for each
-    vector of a tensor, a few times over, and the whole tensor for a user-defined constraint.
+    The result has the same bytes whatever they are. Beyond the memory come what describes each
+    tensor, a few numbers for each vector of one where a leading axis is summed over, and the whole
+    tensor for a user-defined constraint.
 
     Attributes:
         threads: At most so many; None for as many as this process has processors.
@@ -50,8 +51,8 @@ class Resources:
 
     @property
     def unpacked(self) -> int:
-        """The bytes that one unpacked tensor or intermediate result may take; beyond, a file."""
-        return max(0, self.memory - _BASE - self.workers * _THREAD) // 4
+        """The bytes of one unpacked tensor, intermediate result, or all norms; beyond, a file."""
+        return max(0, self.memory - _BASE - self.workers * _THREAD) // 5
 
 
 DEFAULT = Resources()

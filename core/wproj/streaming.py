@@ -1,7 +1,7 @@
 """One tensor in blocks: the steps of its rule, from its old values to its new ones."""
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -65,28 +65,31 @@ def project_tensor(
     numerics: Numerics,
     each: Each,
     in_memory: int,
-) -> list[Change | Unit]:
+) -> Iterator[Change | Unit]:
     """Applies `steps` in order to the tensor in `source`; `target` gets the result.
 
-    Intermediate results are in memory up to `in_memory` bytes. Returns what became of each unit
-    of vectors, or the unit where that has to be measured; nothing where all of it has to be.
+    Intermediate results are in memory up to `in_memory` bytes. Yields what became of each unit
+    of vectors, or the unit where that has to be measured; nothing where all of it has to be. The
+    result is there when the iteration ends.
 
     Raises:
         TensorError: NaN or infinite entries, or a result that the dtype cannot hold.
         OSError: The result cannot be written.
     """
     if 0 in shape:
-        return []
+        return
     with ExitStack() as stack:
         before = source
         for step in steps[:-1]:
             scratch = stack.enter_context(Scratch.like(before, shape, in_memory))
             between = Target(scratch, blank=True, verify=False, done=lambda _nbytes: None)
-            _apply(step, shape, before, between, numerics, each)
+            for _ in _apply(step, shape, before, between, numerics, each):
+                pass
             before = scratch
             target = replace(target, blank=True)
-        changes = _apply(steps[-1], shape, before, target, numerics, each)
-    return changes if before is source else []
+        for change in _apply(steps[-1], shape, before, target, numerics, each):
+            if before is source:
+                yield change
 
 
 def _apply(
@@ -96,7 +99,7 @@ def _apply(
     target: Target,
     numerics: Numerics,
     each: Each,
-) -> list[Change | Unit]:
+) -> Iterator[Change | Unit]:
     keep = target.keeper(source)
     place = Place(source.read, target.write, target.store.read, keep, each)
-    return list(step.store(shape, place, numerics))
+    return step.store(shape, place, numerics)

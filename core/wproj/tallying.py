@@ -2,38 +2,24 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from wproj.constraints.base import ArrayConstraint, Constraint, RadialConstraint
-from wproj.dtypes import Float64, to_float64
-from wproj.errors import TensorError
+from wproj.constraints.base import Constraint, RadialConstraint
+from wproj.dtypes import Float64
 from wproj.formats.base import Store
+from wproj.judging import Limits, Tolerance, Whole
 from wproj.measures import Distance, Histogram, NormSummary, OutsideVector, Violations
 from wproj.numerics.changes import TileChange
 from wproj.numerics.norms import count_nonfinite
-from wproj.numerics.vectors import TILE, Index, Read, Unit, Vectors
-from wproj.summarizing import distance, finite, histogram, summarize_norms
+from wproj.numerics.scaling import Mask
+from wproj.numerics.vectors import TILE, Index, Unit, Vectors
+from wproj.scratch import Scratch
+from wproj.summarizing import distance, finite, histogram, summarize_in_place
 
 _LISTED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far outside a norm may be without counting as a violation; nothing by default.
-
-    Attributes:
-        rtol: Relative to the bound.
-        atol: Besides, in the unit of the norms.
-    """
-
-    rtol: float = 0.0
-    atol: float = 0.0
-
-
-STRICT = Tolerance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,82 +58,125 @@ class UnitSide:
     entries: OutsideEntries | None
 
 
-class Tally:
-    """What was measured so far of all vectors of a tensor."""
+class Tally(AbstractContextManager["Tally"]):
+    """What was measured so far of a tensor's vectors, told unit by unit, in order.
+
+    Of each vector its norm is kept, before and after, in memory up to `in_memory` bytes and beyond
+    in a temporary file; of everything else, counts, sums and the worst.
+    """
 
     def __init__(
-        self, vectors: Vectors, steps: Sequence[Constraint], tolerance: Tolerance, *, changing: bool
+        self,
+        vectors: Vectors,
+        shape: tuple[int, ...],
+        steps: Sequence[Constraint],
+        tolerance: Tolerance,
+        before: Store,
+        after: Store | None,
+        in_memory: int,
     ) -> None:
+        limits = Limits.of(vectors, steps, tolerance, before.dtype)
+        sides = [before] if after is None else [before, after]
+        with ExitStack() as stack:
+            self.sides = [
+                stack.enter_context(
+                    Side(
+                        vectors,
+                        limits,
+                        Whole.of(vectors, shape, store.read, steps),
+                        in_memory // len(sides),
+                    )
+                )
+                for store in sides
+            ]
+            self._scratch = stack.pop_all()
         self.vectors = vectors
-        self.first = _Side(vectors, steps, tolerance)
-        self.last = _Side(vectors, steps, tolerance) if changing else self.first
-        self.changed = np.zeros(vectors.kept_shape, np.bool_)
+        self.changed = 0
         self.entries = 0
         self.squares = 0.0
 
+    def __exit__(self, *_error: object) -> None:
+        self._scratch.close()
+
     def add(self, unit: Unit, first: UnitSide, last: UnitSide | None, changes: Changes) -> None:
-        """Takes over what was found of a unit."""
-        self.first.add(unit, first)
+        """Takes over what was found of the next unit."""
+        self.sides[0].add(first)
         if last is not None:
-            self.last.add(unit, last)
+            self.sides[-1].add(last)
+        moved = np.zeros(unit.shape, np.bool_)
         for index, change in changes:
-            self.changed[unit.index][index] |= change.vectors
+            moved[index] |= change.vectors
             self.entries += change.entries
             self.squares += change.squares
+        self.changed += int(np.count_nonzero(moved))
 
 
-class _Side:
+class Side(AbstractContextManager["Side"]):
     """Norms and violations of a tensor's vectors, before or after."""
 
-    def __init__(self, vectors: Vectors, steps: Sequence[Constraint], tolerance: Tolerance) -> None:
+    def __init__(self, vectors: Vectors, limits: Limits, whole: Whole, in_memory: int) -> None:
         self._vectors = vectors
-        self._steps = [step for step in steps if isinstance(step, RadialConstraint)]
-        self._tolerance = tolerance
-        self.norms: Float64 = np.zeros(vectors.kept_shape)
-        self.excess: Float64 = np.zeros(vectors.kept_shape)
-        self.outside = np.zeros(vectors.kept_shape, np.bool_)
+        self._limits = limits
+        self._whole = whole
+        self._norms = Scratch(vectors.count, np.dtype(np.float64), in_memory)
+        self._seen = 0
+        self._worst: list[tuple[float, int, float]] = []
+        self.zero = 0
         self.nonfinite = 0
-        self.outside_entries = 0
+        self.squares = 0.0
+        self.outside = 0
+        self.outside_entries = whole.entries
         self.worst_entry = (0.0, 0, 0.0)
 
-    def add(self, unit: Unit, found: UnitSide) -> None:
-        """Takes over what was found of a unit."""
-        self.norms[unit.index] = found.norms
-        self.nonfinite += int(np.isnan(found.norms).sum())
-        entries = found.entries
-        if entries is not None:
-            self.outside_entries += entries.count
-            self.worst_entry = max(self.worst_entry, entries.worst, key=lambda one: one[0])
-            self.excess[unit.index] = entries.excess
-            self.outside[unit.index] = entries.excess > 0
+    def __exit__(self, *_error: object) -> None:
+        self._norms.__exit__()
 
-    def judge(self, dtype: np.dtype[Any]) -> None:
-        """Holds all norms against the bounds, for vectors stored as `dtype`."""
-        for step in self._steps:
-            limits = step.limits(self._vectors, dtype)
-            excess = limits.excess(self.norms)
-            np.maximum(self.excess, excess, out=self.excess)
-            if self._tolerance != STRICT:
-                relaxed = limits.relaxed(self._tolerance.rtol, self._tolerance.atol)
-                excess = relaxed.excess(self.norms)
-            self.outside |= excess > 0
+    @property
+    def norms(self) -> Float64:
+        """The norms of all vectors, NaN where not finite."""
+        return self._norms.values
 
-    def add_whole(self, shape: tuple[int, ...], read: Read, step: Constraint) -> None:
-        """Asks a user-defined constraint what is inside, if it can tell."""
-        contains = None if isinstance(step, ArrayConstraint) else getattr(step, "contains", None)
-        if contains is None or 0 in shape:
-            return
-        values = to_float64(read(0, math.prod(shape)).reshape(shape))
-        try:
-            outside = np.broadcast_to(np.logical_not(contains(values)), shape)
-        except Exception as error:  # whatever the user's code raises or returns
-            problem = f"{step.name}.contains failed: {type(error).__name__}: {error}"
-            raise TensorError(problem, "the constraint's own code raised this") from error
-        outside = outside.reshape(self._vectors.dims)
-        self.outside_entries += int(outside.sum())
-        axes = tuple(d for d, summed in enumerate(self._vectors.summed) if summed)
-        self.excess += outside.any(axis=axes, keepdims=True)
-        self.outside |= outside.any(axis=axes, keepdims=True)
+    @property
+    def worst(self) -> list[OutsideVector]:
+        """The vectors that are farthest outside, the worst first."""
+        return [
+            OutsideVector(
+                index=self._vectors.index_of(at), norm=finite(norm), excess=finite(excess)
+            )
+            for excess, at, norm in self._worst
+        ]
+
+    def add(self, found: UnitSide) -> None:
+        """Takes over what was found of the next unit."""
+        norms = found.norms.reshape(-1)
+        self._norms.write(self._seen, norms)
+        self.zero += int(np.count_nonzero(norms == 0))
+        self.nonfinite += int(np.count_nonzero(np.isnan(norms)))
+        with np.errstate(over="ignore"):
+            self.squares += float(np.nansum(np.square(norms)))
+        excess, outside = self._limits.judge(norms)
+        if found.entries is not None:
+            self.outside_entries += found.entries.count
+            self.worst_entry = max(self.worst_entry, found.entries.worst, key=lambda one: one[0])
+            missed = found.entries.excess.reshape(-1)
+            excess, outside = np.maximum(excess, missed), outside | (missed > 0)
+        if self._whole.excess is not None:
+            more = self._whole.excess[self._seen : self._seen + norms.size]
+            excess, outside = excess + more, outside | (more > 0)
+        self._list(excess, outside, norms)
+        self._seen += norms.size
+
+    def _list(self, excess: Float64, outside: Mask, norms: Float64) -> None:
+        """Lists the worst of those outside among the worst so far; the first of equals."""
+        at = np.flatnonzero(outside)
+        self.outside += at.size
+        if at.size > _LISTED:
+            least = np.partition(excess[at], -_LISTED)[-_LISTED]
+            at = at[excess[at] >= least]
+            at = at[np.argsort(-excess[at], kind="stable")[:_LISTED]]
+        found = [(float(excess[i]), self._seen + int(i), float(norms[i])) for i in at]
+        listed = sorted([*self._worst, *found], key=lambda one: (-one[0], one[1]))
+        self._worst = listed[:_LISTED]
 
 
 def conclude(
@@ -156,42 +185,35 @@ def conclude(
     axis: tuple[int, ...] | None,
     steps: Sequence[Constraint],
     before: Store,
-    after: Store | None,
 ) -> Measures:
-    """What there is to say of a tensor whose units have all been looked at."""
-    first, last = tally.first, tally.last
-    if 0 not in shape:
-        dtype = before.dtype
-        first.judge(dtype)
-        if after:
-            last.judge(dtype)
-    for step in steps:
-        first.add_whole(shape, before.read, step)
-        if after:
-            last.add_whole(shape, after.read, step)
+    """What there is to say of a tensor whose units have all been told of; ends the tally."""
+    first, last = tally.sides[0], tally.sides[-1]
+    after = last if last is not first else None
     entries = axis is None
     nonfinite = first.nonfinite
     if entries and nonfinite and math.prod(shape):
         nonfinite = count_nonfinite(before.read, math.prod(shape), TILE)[0]
-    side = last if after else None
+    counts = histogram(first.norms, after.norms if after else None)
+    with np.errstate(over="ignore"):
+        length = float(np.sqrt(first.squares))
     return Measures(
-        norm_before=summarize_norms(first.norms),
-        norm_after=summarize_norms(last.norms) if after else None,
-        changed_vectors=tally.entries if entries else int(tally.changed.sum()),
+        norm_before=summarize_in_place(first.norms),
+        norm_after=summarize_in_place(after.norms) if after else None,
+        changed_vectors=tally.entries if entries else tally.changed,
         changed_entries=tally.entries,
-        zero=int((first.norms == 0).sum()),
-        unreachable=_unreachable(last.norms, steps),
+        zero=first.zero,
+        unreachable=last.zero if _has_lower_bound(steps) else 0,
         nonfinite=nonfinite,
-        violations=_violations(tally.vectors, first, side, steps, entries=entries),
-        distance=distance(first.norms, tally.squares) if after else None,
-        histogram=histogram(first.norms, last.norms if after else None),
+        violations=_violations(tally.vectors, first, after, steps, entries=entries),
+        distance=distance(length, tally.squares) if after else None,
+        histogram=counts,
     )
 
 
 def _violations(
     vectors: Vectors,
-    first: _Side,
-    last: _Side | None,
+    first: Side,
+    last: Side | None,
     steps: Sequence[Constraint],
     *,
     entries: bool,
@@ -199,10 +221,10 @@ def _violations(
     if not any(hasattr(step, "contains") for step in steps):
         return Violations(before=None, after=None, worst_index=None, worst_norm=None)
 
-    def count(side: _Side) -> int:
-        return side.outside_entries if entries else int(side.outside.sum())
+    def count(side: Side) -> int:
+        return side.outside_entries if entries else side.outside
 
-    outside = [] if entries else _outside(vectors, first)
+    outside = [] if entries else first.worst
     index: list[int] | None = outside[0].index if outside else None
     miss, value = outside[0].excess if outside else None, None
     if entries and first.worst_entry[0] > 0:
@@ -219,24 +241,5 @@ def _violations(
     )
 
 
-def _outside(vectors: Vectors, side: _Side) -> list[OutsideVector]:
-    """The vectors that are farthest outside, the worst first."""
-    excess = np.where(side.outside, side.excess, -1.0).reshape(-1)
-    count = min(_LISTED, int(side.outside.sum()))
-    if not count:
-        return []
-    worst = np.argpartition(-excess, count - 1)[:count]
-    worst = worst[np.lexsort((worst, -excess[worst]))]
-    return [
-        OutsideVector(
-            index=vectors.index_of(int(at)),
-            norm=finite(side.norms.flat[at]),
-            excess=finite(excess[at]),
-        )
-        for at in worst
-    ]
-
-
-def _unreachable(norms: Float64, steps: Sequence[Constraint]) -> int:
-    lowest = [s.bounds[0] for s in steps if isinstance(s, RadialConstraint)]
-    return int((norms == 0).sum()) if any(low > 0 for low in lowest) else 0
+def _has_lower_bound(steps: Sequence[Constraint]) -> bool:
+    return any(isinstance(step, RadialConstraint) and step.bounds[0] > 0 for step in steps)

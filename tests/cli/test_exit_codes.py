@@ -1,4 +1,4 @@
-"""Exit codes as documented, through the real program: 0, 1, 2, 3, and those of signals."""
+"""Exit codes as documented: 0, 1, 2, 3, and, through the real program, those of signals."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-pytestmark = pytest.mark.slow  # Each row starts a process of its own.
+starting = pytest.mark.slow  # Each starts a process of its own.
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and pipes as POSIX has them")
 
@@ -156,15 +156,15 @@ def run(folder, arguments, **options):
     )
 
 
-@pytest.mark.parametrize(("line", "code"), ROWS, ids=[line or "no words" for line, _ in ROWS])
-def test_the_exit_code_is_the_documented_one(folder, line, code):
-    """And what went wrong is a sentence on standard error, never a traceback."""
+def words_of(line):
+    """The words of a row."""
     texts = {"RULE": RULE, "MET": MET, "v_max_norm": "v max_norm axis=0"}
-    done = run(folder, command(*(texts.get(word, word) for word in line.split())))
-    stderr = done.stderr.decode()
+    return [texts.get(word, word) for word in line.split()]
 
-    assert done.returncode == code, stderr
-    assert "Traceback" not in stderr
+
+def assert_told(code, stdout, stderr):
+    """What went wrong is a sentence on standard error, never a traceback."""
+    assert "Traceback" not in stdout + stderr
     assert "internal fault" not in stderr
     if code in (0, 1):
         assert "error: " not in stderr
@@ -172,6 +172,32 @@ def test_the_exit_code_is_the_documented_one(folder, line, code):
         assert stderr.strip()
 
 
+@pytest.mark.parametrize(("line", "code"), ROWS, ids=[line or "no words" for line, _ in ROWS])
+def test_the_exit_code_is_the_documented_one(within, folder, line, code):
+    """And what went wrong is a sentence on standard error, never a traceback."""
+    done = within(*words_of(line), cwd=folder)
+
+    assert done.returncode == code, done.stderr
+    assert_told(code, done.stdout, done.stderr)
+
+
+# The first row of each verb and code.
+REAL = {(line.partition(" ")[0], code): line for line, code in reversed(ROWS)}
+
+
+@starting
+@pytest.mark.parametrize(("verb", "code"), REAL, ids=str)
+def test_the_program_exits_with_that_code(folder, verb, code):
+    """What `main` returns is what a process ends with, for every verb."""
+    words = words_of(REAL[verb, code])
+    done = run(folder, command(*words))
+    stdout, stderr = done.stdout.decode(), done.stderr.decode()
+
+    assert done.returncode == code, stderr
+    assert_told(code, stdout, stderr)
+
+
+@starting
 @pytest.mark.parametrize("words", [["check", "m", "-r", RULE], ["diff", "m", "other"]], ids=str)
 def test_a_defect_of_the_program_is_exit_3(folder, words):
     """Never 1, which would say that something was found; nor a traceback, but with `--debug`."""
@@ -221,6 +247,7 @@ def start(folder, *words):
     )
 
 
+@starting
 @posix
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_a_check_with_its_code(folder, number, code):
@@ -237,6 +264,7 @@ def test_a_signal_ends_a_check_with_its_code(folder, number, code):
     assert not (folder / "b").exists()
 
 
+@starting
 @posix
 @pytest.mark.parametrize("verb", ["check", "diff"])
 def test_a_signal_ends_the_work_on_a_big_file(folder, verb):
@@ -258,6 +286,7 @@ def test_a_signal_ends_the_work_on_a_big_file(folder, verb):
     assert b"Traceback" not in stderr
 
 
+@starting
 @posix
 @pytest.mark.parametrize(
     ("words", "code"),
@@ -295,6 +324,7 @@ def test_a_reader_that_has_gone_does_not_change_a_verdict(folder, words, code):
     assert b"BrokenPipe" not in stderr
 
 
+@starting
 @posix
 @pytest.mark.parametrize("shell", ["check m -r RULE | head -0", "check m -r RULE | head -1"])
 def test_a_pipe_to_head_keeps_the_verdict(folder, shell):

@@ -2,16 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-
-pytestmark = pytest.mark.slow  # Each starts processes of its own, one after the other.
-
-SETTINGS = ("WPROJ_FORMAT", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 # Rows of the norms 5 and 1; columns of the norms 3 and sqrt(17).
 KERNEL = np.array([[3, 4], [0, 1]], np.float32)
@@ -33,21 +27,9 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def project(folder):
+def project(folder, within):
     """Runs `wproj project m.safetensors` in the folder."""
-
-    def run(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "wproj_cli", "project", "m.safetensors", *words],
-            cwd=folder,
-            env={name: value for name, value in os.environ.items() if name not in SETTINGS},
-            capture_output=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
-        )
-
-    return run
+    return lambda *words: within("project", "m.safetensors", *words, cwd=folder)
 
 
 @pytest.fixture
@@ -414,10 +396,10 @@ def test_all_problems_of_the_rules_are_told_at_once(project):
     )
 
 
-def test_the_source_is_asked_for(folder):
+@pytest.mark.usefixtures("folder")
+def test_the_source_is_asked_for(within):
     """Without SRC the usage is shown, with exit 2."""
-    command = [sys.executable, "-m", "wproj_cli", "project", "-n", *RULE]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    run = within("project", "-n", *RULE)
 
     assert (run.returncode, run.stdout) == (2, "")
     assert "SRC" in run.stderr
@@ -489,17 +471,14 @@ def test_what_it_cannot_take_is_exit_2(project, folder, source, options, message
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 @pytest.mark.usefixtures("folder")
-def test_verbs_that_only_read_take_the_same_options(tmp_path, verb, options, code):
+def test_verbs_that_only_read_take_the_same_options(within, verb, options, code):
     """And refuse the same."""
     words = {
         "audit": ["m.safetensors", "-m", "a.weight"],
         "check": ["m.safetensors", "-r", "a.weight max_norm=9 axis=1"],
         "diff": ["m.safetensors", "m.safetensors"],
     }[verb]
-    command = [sys.executable, "-m", "wproj_cli", verb, *words, *options]
-    run = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False
-    )
+    run = within(verb, *words, *options)
 
     assert run.returncode == code, run.stderr
     assert ("error: " in run.stderr) is (code == 2)
@@ -543,18 +522,10 @@ INDEXES = ["model.safetensors.index.json", "model.safetensors.index.fp16.json"]
         "..",
     ],
 )
-def test_a_folder_never_goes_where_its_source_is(tmp_path, model, given, target):
+def test_a_folder_never_goes_where_its_source_is(within, tmp_path, model, given, target):
     """Above it, in it, or in its place; by any name. Nothing is begun."""
     before = sorted(tmp_path.rglob("*"))
-    words = [given, "-r", "* max_norm=1 axis=1", "-o", target]
-    run = subprocess.run(
-        [sys.executable, "-m", "wproj_cli", "project", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
+    run = within("project", given, "-r", "* max_norm=1 axis=1", "-o", target, cwd=tmp_path)
 
     assert run.returncode == 2, run.stderr
     assert any(
@@ -568,17 +539,9 @@ def test_a_folder_never_goes_where_its_source_is(tmp_path, model, given, target)
 
 
 @pytest.mark.parametrize("index", INDEXES)
-def test_a_folder_goes_beside_its_source(tmp_path, model, index):
+def test_a_folder_goes_beside_its_source(within, tmp_path, model, index):
     """Also from within, and also if the names begin alike."""
-    words = [index, "-r", "* max_norm=1 axis=1", "-o", "../model-out"]
-    run = subprocess.run(
-        [sys.executable, "-m", "wproj_cli", "project", *words],
-        cwd=model,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
+    run = within("project", index, "-r", "* max_norm=1 axis=1", "-o", "../model-out", cwd=model)
 
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "home/model-out" / index).exists()

@@ -28,14 +28,21 @@ def clean():
     return kept | {"PATH": path, "PIP_RETRIES": "1"}
 
 
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A model that is outside its declared constraints, and one that is inside; to be copied."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copy(ROOT / "sample_weights/digits_cnn.keras", folder / "red.keras")
+    words = ["project", "red.keras", "--declared", "-q", "-o", "green.keras"]
+    subprocess.run([sys.executable, "-m", "wproj_cli", *words], cwd=folder, check=True)
+    return folder
+
+
 @pytest.fixture
-def home(tmp_path):
+def home(tmp_path, models):
     """A folder with a model that is outside its declared constraints, and one that is inside."""
     folder = tmp_path / "home"
-    (folder / "models").mkdir(parents=True)
-    shutil.copy(ROOT / "sample_weights/digits_cnn.keras", folder / "models/red.keras")
-    words = ["project", "models/red.keras", "--declared", "-q", "-o", "models/green.keras"]
-    subprocess.run([sys.executable, "-m", "wproj_cli", *words], cwd=folder, check=True)
+    shutil.copytree(models, folder / "models")
     return folder
 
 

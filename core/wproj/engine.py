@@ -85,13 +85,11 @@ class Engine:
         self, item: Assignment, source: Store | PackedStore, numerics: Numerics
     ) -> Measures:
         """The same, with a result that nobody gets."""
-        with unpacked(source, self.each, self.in_memory) as old:
-            if 0 in item.entry.shape:
-                return measure_changes(
-                    item.entry.shape, item.axis, item.steps, old, old, (), self.each, self.in_memory
-                )
-            with Scratch.like(old, item.entry.shape, self.in_memory) as scratch:
-                return self._project(item, old, self._blank(item, scratch), numerics)
+        with (
+            unpacked(source, self.each, self.in_memory) as old,
+            Scratch.like(old, item.entry.shape, self.in_memory) as scratch,
+        ):
+            return self._project(item, old, self._blank(item, scratch), numerics)
 
     def _repack(
         self,

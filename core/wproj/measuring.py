@@ -61,11 +61,11 @@ def measure_changes(
 
     Those that are not said what became of are measured; all of them if there are none.
     """
-    vectors = Vectors.of((0,), ()) if 0 in shape else Vectors.of(shape, axis)
     coming = iter(changes)
     first = next(coming, None)
     if first is None:
         return measure_tensor(shape, axis, steps, before, after, STRICT, each, in_memory)
+    vectors = Vectors.of(shape, axis)
     with Tally(vectors, shape, steps, STRICT, before, after, in_memory) as tally:
         for change in chain([first], coming):
             if isinstance(change, Unit):

@@ -255,7 +255,7 @@ def _norms(
         found = measure(unit, store.read, share)
         return np.where(found.finite, found.value, np.nan).reshape(-1)
 
-    with Scratch(vectors.count, np.dtype(np.float64), engine.in_memory // 2) as norms:
+    with Scratch(vectors.count, np.dtype(np.float64), engine.in_memory) as norms:
         at = 0
         for found in vectors.over_units(look, engine.each):
             norms.write(at, found)

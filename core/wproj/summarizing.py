@@ -13,13 +13,11 @@ _BINS = 20
 _SOME = 1 << 18
 
 
-def summarize_norms(norms: Float64) -> NormSummary:
-    """Smallest, mean, quantiles and largest of those norms that are finite."""
-    return summarize_in_place(norms.reshape(-1).copy())
-
-
 def summarize_in_place(norms: Float64) -> NormSummary:
-    """The same of norms in a row, without a copy: they are not in their places any more then."""
+    """Smallest, mean, quantiles and largest of those norms in a row that are finite.
+
+    No copy is made: the norms are not in their places any more then.
+    """
     measured = _finite_first(norms)
     if not measured.size:
         return NormSummary(min=None, mean=None, p50=None, p99=None, max=None)

@@ -26,8 +26,8 @@ class PipeClosedError(Exception):
         self.exit_code = exit_code
 
 
-def emit(pieces: Iterable[str]) -> None:
-    """Writes pieces of a text to standard output.
+def emit(text: Iterable[str]) -> None:
+    """Writes a text to standard output, piece by piece.
 
     Raises:
         PipeClosedError: Its reader has gone.
@@ -36,7 +36,7 @@ def emit(pieces: Iterable[str]) -> None:
     if sys.stdout is None:  # Closed before the program began: nobody wants to hear.
         return
     try:
-        for piece in pieces:
+        for piece in text:
             sys.stdout.write(_encodable(piece, sys.stdout.encoding))
         sys.stdout.flush()
     except BrokenPipeError as error:

@@ -16,8 +16,8 @@ _LEVEL = 1
 class TensorReports(Sequence[TensorReport]):
     """Reports of tensors in order, to be appended to and read again; equal to a list of the same.
 
-    Those that iteration yields are made anew each time: a report takes some 200 bytes here, and
-    two kilobytes as an object.
+    Those that iteration yields are made anew each time, as a report is many times larger as an
+    object than here.
     """
 
     def __init__(self, reports: Iterable[TensorReport] = ()) -> None:

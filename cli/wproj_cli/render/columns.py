@@ -26,9 +26,9 @@ def table(
 
     Columns in `right` are flush right, and the last one is as it is. Those in `optional` are left
     out where no row has anything in them. A cell that is wider than `_WIDEST` stands out instead of
-    widening its column in every row. The rows are made twice, as they would take a lot of memory.
+    widening its column in every row. The rows are made twice, since to keep them takes memory.
     """
-    widths = [max(map(len, cells)) for cells in zip(*heads, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*heads, strict=True)]
     filled = {i for i in range(len(widths)) if i not in optional}
     for row in _rows(tensors, cells):
         filled.update(i for i in optional if row[i])

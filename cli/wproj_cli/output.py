@@ -17,6 +17,8 @@ from wproj_cli.render.columns import ASCII_SPARKS, SPARKS
 from wproj_cli.render.sentences import describe
 from wproj_cli.reports import parse_reports, write_report
 
+_PART = 1 << 16
+
 
 class PipeClosedError(Exception):
     """Nobody reads standard output any more; not a fault."""
@@ -36,8 +38,8 @@ def emit(text: Iterable[str]) -> None:
     if sys.stdout is None:  # Closed before the program began: nobody wants to hear.
         return
     try:
-        for piece in text:
-            sys.stdout.write(_encodable(piece, sys.stdout.encoding))
+        for part in _parts(text):
+            sys.stdout.write(_encodable(part, sys.stdout.encoding))
         sys.stdout.flush()
     except BrokenPipeError as error:
         raise PipeClosedError from error
@@ -45,6 +47,19 @@ def emit(text: Iterable[str]) -> None:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise wproj.OutputError(f"could not write the report: {error.strerror}") from error
+
+
+def _parts(text: Iterable[str]) -> Iterator[str]:
+    """The text in parts of `_PART` characters or a little more, as each may be a system call."""
+    part: list[str] = []
+    length = 0
+    for piece in text:
+        part.append(piece)
+        length += len(piece)
+        if length >= _PART:
+            yield "".join(part)
+            part, length = [], 0
+    yield "".join(part)
 
 
 def _encodable(text: str, encoding: str) -> str:

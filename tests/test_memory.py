@@ -145,6 +145,7 @@ CASES = {
     "two steps": (write_safetensors, {"w": (65536, 4096)}, "non_neg+max_norm=1 axis=0"),
     "contiguous HDF5": (write_hdf5, MATRICES, "max_norm=2 axis=1"),
     "many vectors": (write_safetensors, {"w": (1 << 24, 8)}, "max_norm=0.1 axis=1"),
+    "many vectors across": (write_safetensors, {"w": (2, 1 << 24)}, "max_norm=0.05 axis=0"),
     "packed HDF5": (write_packed, {"w": (32768, 4096)}, "max_norm=2 axis=0"),
 }
 
@@ -198,12 +199,19 @@ def test_what_only_reads_takes_no_more(block, room, verb, shape, axis):
     assert peak.taken < LIMIT
 
 
-@pytest.mark.parametrize(("memory", "limit"), [("128MB", 128_000_000), ("200MB", 200_000_000)])
-def test_less_memory_is_kept_to(block, room, memory, limit):
+@pytest.mark.parametrize(
+    ("memory", "limit", "shape", "spec"),
+    [
+        ("128MB", 128_000_000, (65536, 4096), "non_neg+max_norm=1"),
+        ("128MB", 128_000_000, (2, 1 << 24), "max_norm=0.05"),
+        ("200MB", 200_000_000, (65536, 4096), "non_neg+max_norm=1"),
+    ],
+)
+def test_less_memory_is_kept_to(block, room, memory, limit, shape, spec):
     """Whatever `--threads` asks for, libraries included."""
     folder = room(8 * GIBIBYTE)
-    write_safetensors(folder / "source", block, {"w": (65536, 4096)})
-    words = ("-r", "* non_neg+max_norm=1 axis=0", "-o", folder / "target", "--threads", 16)
+    write_safetensors(folder / "source", block, {"w": shape})
+    words = ("-r", f"* {spec} axis=0", "-o", folder / "target", "--threads", 16)
     run, peak = measured(
         "-m", "wproj_cli", "project", folder / "source", *words, "--memory", memory
     )

@@ -73,7 +73,7 @@ def measure_changes(
             else:
                 whole = TileChange(change.vectors, change.entries, change.squares)
                 sides = UnitSide(change.before, None), UnitSide(change.after, None)
-                tally.add(change.unit, *sides, [(..., whole)])
+                tally.add(change.unit, *sides, [((), whole)])
         return conclude(tally, shape, axis, steps, before)
 
 

@@ -21,8 +21,7 @@ class Resources:
     """How many threads share the work, and how many bytes of memory the process may take.
 
     The result has the same bytes whatever they are. Beyond the memory come what describes each
-    tensor, a few numbers for each vector of one where a leading axis is summed over, and the whole
-    tensor for a user-defined constraint.
+    tensor, and the whole tensor for a user-defined constraint.
 
     Attributes:
         threads: At most so many; None for as many as this process has processors.

@@ -39,6 +39,8 @@ GEOMETRIES = {
     "rows longer than a tile": ((2, TILE + 77), "1"),
     "columns longer than a tile": ((TILE + 77, 2), "0"),
     "a middle longer than a tile": ((2, TILE // 2 + 77, 2), "1"),
+    "more columns than a tile has": ((3, TILE + 77), "0"),
+    "more columns in each of two": ((2, 2, 2, TILE // 2 + 77), "0,2"),
 }
 
 

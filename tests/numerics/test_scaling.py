@@ -6,8 +6,46 @@ import numpy as np
 import pytest
 
 from wproj.numerics.norms import Norms
-from wproj.numerics.scaling import Scaling
-from wproj.numerics.vectors import Tile
+from wproj.numerics.scaling import Place, Scaling
+from wproj.numerics.vectors import JOINED, TILE, Tile, Vectors
+
+
+def reading(length, reads):
+    """What reads from an array of so many numbers in order, and notes what it reads."""
+    values = np.arange(length, dtype=np.float32)
+
+    def read(start, stop):
+        reads.append((start, stop))
+        return values[start:stop]
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "once"),
+    [((5, 7), 0, True), ((4 * TILE, 1), 0, True), ((4 * TILE + 1, 1), 0, False)],
+)
+def test_a_unit_of_a_few_tiles_is_read_once(shape, axis, once):
+    """Whole, and then given from memory; a larger one is read each time."""
+    reads = []
+    unit = next(Vectors.of(shape, axis).units())
+    place = Place(reading(math.prod(shape), reads), print, print, print).reading_once(unit)
+
+    assert place.read(3, 5).tolist() == [3.0, 4.0]
+    assert place.read(1, 2).tolist() == [1.0]
+    assert reads == ([(0, math.prod(shape))] if once else [(3, 5), (1, 2)])
+
+
+def test_of_a_panel_no_more_is_read_than_a_few_tiles():
+    """Its entries may be few, but what is between them is not."""
+    reads = []
+    shape = (2, 4 * TILE + 3)
+    *_, last = Vectors.of(shape, 0).units()
+    place = Place(reading(math.prod(shape), reads), print, print, print).reading_once(last)
+
+    assert last.entries == 6
+    assert place.read(last.start, last.start + 1).tolist() == [4 * TILE]
+    assert max(stop - start for start, stop in reads) <= JOINED * TILE
 
 
 def column(values, dtype=np.float64):
@@ -39,7 +77,7 @@ def test_factors_beyond_float64_scale_as_exact_powers_of_two_do(shift, fraction)
         np.vstack([norms.fraction, [[1.0]]]), np.vstack([norms.exponent, [[1]]]).astype(np.intc)
     )
     goal = column([1.1, 1.0])
-    tile = Tile(0, 8, (2, 4), (1,), ...)
+    tile = Tile(0, 8, (2, 4), (1,), ())
 
     found = Scaling(both, column([True, True], np.bool_)).to(goal)(np.vstack([values] * 2), tile)
 
@@ -53,7 +91,7 @@ def test_a_norm_of_zero_takes_no_part_in_the_choice():
     """Such a vector gets the factor zero, and the others the plain one."""
     norms = Norms(column([0.0, 4.0]), column([0, 0], np.intc))
     found = Scaling(norms, column([False, True], np.bool_)).to(column([1.0, 2.0]))(
-        np.ones((2, 3)), Tile(0, 6, (2, 3), (1,), ...)
+        np.ones((2, 3)), Tile(0, 6, (2, 3), (1,), ())
     )
 
     assert found.tolist() == [[0.0] * 3, [0.5] * 3]

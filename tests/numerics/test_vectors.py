@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wproj.errors import AxisError
-from wproj.numerics.vectors import TILE, Vectors, normalize_axis
+from wproj.numerics.vectors import JOINED, TILE, Vectors, normalize_axis
 
 law = settings(max_examples=200, deadline=None, derandomize=True)
 SHAPES = [
@@ -42,19 +42,34 @@ def owners(shape: tuple[int, ...], axis: tuple[int, ...]) -> np.ndarray:
 
 
 def assert_a_partition(shape: tuple[int, ...], axis: tuple[int, ...], tile: int) -> None:
-    """The tiles of all units, in order, hold each entry once, and not more than `tile` each."""
-    position = 0
+    """The tiles of all units hold each entry once, and not more than `tile` each."""
+    tiles = []
     for unit in Vectors.of(shape, axis).units(tile):
-        for one in unit.tiles:
-            assert one.start == position
-            assert one.stop - one.start == math.prod(one.shape)
-            assert 0 < one.stop - one.start <= tile
-            position = one.stop
+        assert all(one.stop <= after.start for one, after in itertools.pairwise(unit.tiles))
+        tiles += unit.tiles
+    position = 0
+    for one in sorted(tiles, key=lambda one: one.start):
+        assert one.start == position
+        assert one.stop - one.start == math.prod(one.shape)
+        assert 0 < one.stop - one.start <= tile
+        position = one.stop
     assert position == math.prod(shape)
 
 
+def assert_spans_are_the_entries(shape: tuple[int, ...], axis: tuple[int, ...], tile: int) -> None:
+    """The spans of a unit are its entries, in as few runs as there can be."""
+    for unit in Vectors.of(shape, axis).units(tile):
+        spans = list(unit.spans)
+        entries = [i for one in unit.tiles for i in range(one.start, one.stop)]
+
+        assert [i for start, stop in spans for i in range(start, stop)] == entries
+        assert all(one[1] < after[0] for one, after in itertools.pairwise(spans))
+        assert unit.entries == len(entries)
+        assert (unit.start, unit.stop) == (entries[0], entries[-1] + 1)
+
+
 def assert_whole_vectors(shape: tuple[int, ...], axis: tuple[int, ...], tile: int) -> None:
-    """Every vector has all of its entries in one unit, which has a place for each."""
+    """Every vector has all of its entries in one unit, which has a place for each, in order."""
     vectors = Vectors.of(shape, axis)
     owner = owners(shape, axis)
     seen: list[int] = []
@@ -64,7 +79,7 @@ def assert_whole_vectors(shape: tuple[int, ...], axis: tuple[int, ...], tile: in
         seen += numbers.tolist()
         assert (counts == vectors.length).all()
         assert len(numbers) == math.prod(unit.shape)
-    assert sorted(seen) == list(range(vectors.count))
+    assert seen == list(range(vectors.count))
 
 
 def assert_indices_lead_home(shape: tuple[int, ...], axis: tuple[int, ...], tile: int) -> None:
@@ -82,9 +97,21 @@ def assert_indices_lead_home(shape: tuple[int, ...], axis: tuple[int, ...], tile
 @pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_entry_is_in_exactly_one_tile(shape, tile):
-    """The tiles of all units are a partition of the entries, in C order, for any axes."""
+    """The tiles of all units are a partition of the entries, for any axes."""
     for axis in subsets(len(shape)):
         assert_a_partition(shape, axis, tile)
+        assert_spans_are_the_entries(shape, axis, tile)
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_unit_has_no_more_vectors_than_fit_into_memory(shape, tile):
+    """Where vectors go across tiles, a unit has at most as many as a tile has entries."""
+    for axis in subsets(len(shape)):
+        for unit in Vectors.of(shape, axis).units(tile):
+            one = unit.tiles[0]
+            across = math.prod(one.shape) < math.prod(one.kept) * Vectors.of(shape, axis).length
+            assert math.prod(unit.shape) <= (tile if across else JOINED * tile)
 
 
 @pytest.mark.parametrize("tile", TILES)
@@ -114,6 +141,7 @@ def test_the_partition_holds_for_any_shape_and_tile(shape, tile, data):
     axis = data.draw(st.sampled_from(subsets(len(shape))))
 
     assert_a_partition(shape, axis, tile)
+    assert_spans_are_the_entries(shape, axis, tile)
     assert_whole_vectors(shape, axis, tile)
     assert_indices_lead_home(shape, axis, tile)
 

@@ -272,7 +272,8 @@ class RadialConstraint(ArrayConstraint):
             return rescale(unit, place, Scaling(norms, norms.finite, numerics.epsilon), goal)
         moving = norms.finite & (value > 0) & ~bounds.contain(value)
         if not moving.any():
-            place.keep(unit.start, unit.stop)
+            for start, stop in unit.spans:
+                place.keep(start, stop)
             return unchanged(unit, np.where(norms.finite, value, np.nan))
         if self.step:
             return rescale(unit, place, Scaling(norms, moving), goal)

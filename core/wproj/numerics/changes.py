@@ -54,8 +54,7 @@ def compare(tile: Tile, old: Stored, new: Stored, *, measuring: bool = True) -> 
     if not entries:
         return None
     if entries == different.size:
-        shape = [1 if axis in tile.axes else n for axis, n in enumerate(tile.shape)]
-        vectors: Mask = np.ones(shape, np.bool_)
+        vectors: Mask = np.ones(tile.kept, np.bool_)
     else:
         vectors = np.asarray(different.any(axis=tile.axes, keepdims=True))
     return TileChange(vectors, entries, _squares(different, old, new) if measuring else 0.0)

@@ -67,7 +67,7 @@ def _gather(unit: Unit, read: Read, todo: Mask) -> Stored:
 
 def _scaled(rows: Stored, scaling: Scaling, todo: Mask, aim: Float64) -> Float64:
     """Rows scaled to the norms `aim`; both `aim` and `scaling` are those of the unit."""
-    whole = Tile(0, rows.size, rows.shape, (1,), ...)
+    whole = Tile(0, rows.size, rows.shape, (1,), ())
     return scaling.of(todo).to(aim[todo][:, None])(to_float64(rows), whole)
 
 

@@ -36,7 +36,7 @@ class Place:
 
     def reading_once(self, unit: Unit) -> "Place":
         """This place, with the values of a unit of a few tiles in memory."""
-        if unit.entries > JOINED * TILE:
+        if unit.stop - unit.start > JOINED * TILE:
             return self
         first, values = unit.start, self.read(unit.start, unit.stop)
         return replace(self, read=lambda start, stop: values[start - first : stop - first])

@@ -2,16 +2,15 @@
 
 A *vector* is the set of entries that share the indices of the axes that are not summed over. A
 *tile* is a run of consecutive entries in C order: what is read, computed on and written at once. A
-*unit* is a run of tiles that holds whole vectors only. The geometry depends on shape and axis
-alone, and with it the order of summation: the result has the same bytes however it is computed.
+*unit* is the tiles of some whole vectors. The geometry depends on shape and axis alone, and with it
+the order of summation: the result has the same bytes however it is computed.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from types import EllipsisType
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -27,7 +26,7 @@ JOINED, _SHARED = 4, 16
 
 Read = Callable[[int, int], NDArray[Any]]
 Write = Callable[[int, NDArray[Any]], None]
-Index = tuple[int | slice | EllipsisType, ...] | EllipsisType
+Index = tuple[int | slice, ...]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -59,10 +58,18 @@ class Tile:
     axes: tuple[int, ...]
     index: Index
 
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The shape of an array of one number for each vector, axes kept as length one."""
+        return tuple(1 if axis in self.axes else n for axis, n in enumerate(self.shape))
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """Tiles that hold whole vectors only.
+
+    Where a leading axis is summed over, they need not be consecutive: a panel of the columns of a
+    matrix has one run of tiles in each row.
 
     Attributes:
         tiles: The tiles, in order.
@@ -87,7 +94,17 @@ class Unit:
     @property
     def entries(self) -> int:
         """The number of entries of all its vectors."""
-        return self.stop - self.start
+        return sum(tile.stop - tile.start for tile in self.tiles)
+
+    @property
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Its entries as runs of consecutive ones: the first, and one past the last."""
+        start = self.start
+        for tile, after in itertools.pairwise(self.tiles):
+            if tile.stop != after.start:
+                yield start, tile.stop
+                start = after.start
+        yield start, self.stop
 
     def over_tiles(self, function: Callable[[Tile], Result], each: Each = map) -> Iterator[Result]:
         """What `function` returns for every tile, in order; threads get a few at a time."""
@@ -140,7 +157,9 @@ class Vectors:
         return [int(i) for i in np.unravel_index(position, kept)] if kept else []
 
     def units(self, tile: int = TILE) -> Iterator[Unit]:
-        """All units in order, of tiles of at most `tile` entries.
+        """All units, in the order of their vectors, of tiles of at most `tile` entries.
+
+        A unit has at most `tile` vectors where these go across more than one tile.
 
         >>> [len(unit.tiles) for unit in Vectors.of((4, 3), axis=0).units(tile=6)]
         [2]
@@ -161,7 +180,11 @@ class Vectors:
         per_unit = self._tile_count(depth, tile) // len(outer)
         for index in outer:
             group = tuple(one for _, one in itertools.islice(tiles, per_unit))
-            yield Unit(group, self.kept_shape[whole:], index or ...)
+            shape = self.kept_shape[whole:]
+            if math.prod(shape) <= tile:
+                yield Unit(group, shape, index)
+            else:
+                yield from self._panels(group, index, tile)
 
     def over_units(
         self, function: Callable[[Unit, Each], Result], each: Each = map
@@ -199,31 +222,57 @@ class Vectors:
                 yield span, Tile(start, stop, shape, axes, index)
                 start = stop
 
+    def _panels(self, tiles: Sequence[Tile], outer: tuple[int, ...], tile: int) -> Iterator[Unit]:
+        """Units of the tiles at the index `outer`, whose vectors are too many for one."""
+        first, depth = len(outer), self._depth(tile)
+        grid = np.array(tiles, object).reshape(*self.dims[first:depth], -1)
+        *fixed, cut = (axis for axis in range(grid.ndim) if not self.summed[first + axis])
+        size = max(1, tile // math.prod(tiles[0].kept))
+        for index in itertools.product(*(range(grid.shape[axis]) for axis in fixed)):
+            for start in range(0, grid.shape[cut], size):
+                part = dict(zip(fixed, (slice(i, i + 1) for i in index), strict=True))
+                part[cut] = slice(start, start + size)
+                group = grid[tuple(part.get(axis, slice(None)) for axis in range(grid.ndim))]
+                yield _panel(group.reshape(-1).tolist(), outer, self.kept_shape[depth + 1 :])
+
     def _index(self, outer: tuple[int, ...], span: slice, whole: int, depth: int) -> Index:
         if whole == depth and not self.summed[depth]:
-            return ...  # The tile is its own unit.
+            return ()  # The tile is its own unit.
         fixed = [
             0 if summed else i for i, summed in zip(outer, self.summed[whole:depth], strict=True)
         ]
-        return (*fixed, slice(0, 1) if self.summed[depth] else span, ...)
+        return (*fixed, slice(0, 1) if self.summed[depth] else span)
 
 
 def _joined(group: list[tuple[slice, Tile]], rest: tuple[int, ...]) -> Unit:
     """A unit of tiles that hold whole vectors each, with the rows of each."""
-    first, last = group[0][0].start, group[-1][0].stop
-    tiles = [tile for _, tile in group]
     if len(group) > 1:
-        tiles = [
-            Tile(
-                one.start,
-                one.stop,
-                one.shape,
-                one.axes,
-                (slice(at.start - first, at.stop - first),),
-            )
-            for at, one in group
-        ]
-    return Unit(tuple(tiles), (last - first, *rest), (slice(first, last),))
+        return _panel([replace(tile, index=(rows,)) for rows, tile in group], (), rest)
+    rows, tile = group[0]
+    return Unit((tile,), (rows.stop - rows.start, *rest), (rows,))
+
+
+def _panel(tiles: list[Tile], outer: tuple[int, ...], rest: tuple[int, ...]) -> Unit:
+    """A unit of the tiles of a box of vectors, whose indices are still those in all of `outer`."""
+    low, high = _corners(tiles[0])[0], _corners(tiles[-1])[1]
+    box = tuple(map(slice, low, high))
+    shape = (*(stop - start for start, stop in zip(low, high, strict=True)), *rest)
+    return Unit(tuple(_moved(tile, low) for tile in tiles), shape, (*outer, *box))
+
+
+def _corners(tile: Tile) -> tuple[list[int], list[int]]:
+    """The lowest index of a tile's vectors, and what is one past the highest."""
+    spans = [at if isinstance(at, slice) else slice(at, at + 1) for at in tile.index]
+    return [span.start for span in spans], [span.stop for span in spans]
+
+
+def _moved(tile: Tile, low: list[int]) -> Tile:
+    """A tile whose index counts from `low`."""
+    index = (
+        slice(at.start - by, at.stop - by) if isinstance(at, slice) else at - by
+        for at, by in zip(tile.index, low, strict=True)
+    )
+    return replace(tile, index=tuple(index))
 
 
 @lru_cache(maxsize=64)

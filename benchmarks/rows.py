@@ -128,6 +128,17 @@ VARIANTS: list[Row] = [
     ),
 ]
 
+PROCESSES: list[Row] = [
+    Contest(
+        f"processes-{name}",
+        f"{says}, axis 0, `--no-sync`, 2 threads against 2 processes with half of the tensors each",
+        Goal(FASTER),
+        unsynced(work, 0, "--threads", "2"),
+        opponent("two_processes", work.half(), OUT, "0"),
+    )
+    for name, says, work in (("w", "W", W), ("many", "4096 tensors of 512 KiB", MANY))
+]
+
 MEMORY: list[Row] = [
     Peak(f"memory-{name}", f"Peak memory on {says}", Goal(PEAK, 256), project(work, 0))
     for name, says, work in (
@@ -153,4 +164,4 @@ STARTING: list[Row] = [
     )
 ]
 
-ROWS: list[Row] = [*STARTING, *STANDARD, *VARIANTS, *MEMORY]
+ROWS: list[Row] = [*STARTING, *STANDARD, *VARIANTS, *PROCESSES, *MEMORY]

@@ -33,7 +33,8 @@ def settled_seconds(steps: Steps, folder: Path) -> float:
     try:
         return seconds(steps, folder)
     finally:
-        output(folder).unlink(missing_ok=True)
+        for path in folder.glob(f"{output(folder).name}*"):
+            path.unlink()
 
 
 def seconds(steps: Steps, folder: Path) -> float:

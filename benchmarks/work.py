@@ -65,6 +65,10 @@ class Work:
         )
         return replace(self, rows=rows, columns=columns)
 
+    def half(self) -> "Work":
+        """A file of the same with half as many tensors."""
+        return replace(self, name=f"half_{self.name}", count=self.count // 2)
+
 
 def make(work: Work, path: Path) -> None:
     """Writes the file."""

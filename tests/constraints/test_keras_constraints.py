@@ -303,6 +303,15 @@ def test_contains_drops_the_axes_summed_over(shape, axis, expected):
     assert MaxNorm(1, axis=axis).contains(np.zeros(shape, np.float32)).shape == expected
 
 
+def test_contains_tells_of_vectors_across_tiles():
+    """Of two rows here, far longer than what is read at once."""
+    w = np.full((2, 2**18 + 5), 2.0**-9, np.float32)
+    w[1, -1] = 2.0
+
+    assert MaxNorm(1.5, axis=1).contains(w).tolist() == [True, False]
+    assert MaxNorm(1.5, axis=0).contains(w).sum() == w.shape[1] - 1
+
+
 @pytest.mark.parametrize("dtype", ["f2", "<f2", ">f2", "f4", ">f4", ">f8"])
 def test_a_sphere_contains_what_the_dtype_holds_of_it(dtype):
     """Norms cannot be met more closely than numbers are stored, whatever their byte order."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wproj.dtypes import grid, nearest
-from wproj.numerics.aiming import bottom, deeper, inward, outward, top
+from wproj.numerics.aiming import at_the_bounds, bottom, deeper, first_aim, inward, outward, top
 from wproj.numerics.norms import Bounds
 
 DTYPES = ("float16", "bfloat16", "float32", "float8_e4m3fn")
@@ -125,3 +125,62 @@ def test_a_vector_that_is_inside_by_its_nearest_entries_is_not_exchanged():
         exact = np.array([[3.0, 4.0]]) * (limit / 5)
 
         assert np.array_equal(repair(exact, limit, np.dtype(np.float16)), exact)
+
+
+@pytest.mark.parametrize("length", [1, 100, 10**6])
+def test_the_sure_bounds_and_what_directed_rounding_starts_from_lie_inside(length):
+    """Each a little farther than the one before, on both sides."""
+    bounds = Bounds.of(1.0, 2.0, length, np.dtype(np.float16))
+    high, low = at_the_bounds(np.array([True, False]), bounds)
+
+    assert 1 < bottom(bounds) < low < high < top(bounds) < 2
+    assert (high / top(bounds), low / bottom(bounds)) == (
+        pytest.approx(1 - 2.0**-50, abs=2.0**-52),
+        pytest.approx(1 + 2.0**-50, abs=2.0**-52),
+    )
+
+
+def test_a_lower_bound_at_the_end_of_float64_is_beyond_it_when_it_is_sure():
+    """Without a warning of the overflow."""
+    largest = np.finfo(np.float64).max
+
+    assert bottom(Bounds.of(largest, math.inf, 4, np.dtype(np.float64))) == math.inf
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(1.0, 1.001), (1.5, 1.75), (0.0, 1e-9)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_the_first_aims_are_a_little_on_the_inside_of_the_bounds(lower, upper, dtype):
+    """Each on its own side of the middle, by a few parts of the unit roundoff."""
+    bounds = Bounds.of(lower, upper, 64, dtype_of(dtype))
+    high, low = first_aim(np.array([upper, lower]), bounds)
+    deep = 32 * 2.0**-53 if dtype == "float64" else grid(dtype_of(dtype)).unit_roundoff / 8
+
+    assert upper * (1 - deep) < high < upper
+    assert lower < low < lower * (1 + deep) or low == lower == 0
+
+
+def test_a_shell_in_which_the_aims_would_pass_each_other_is_aimed_at_in_its_middle():
+    """Not so thin that nothing can be certified, but hardly wider."""
+    bounds = Bounds.of(1.0, 1.0 + 20 * 2.0**-53, 1, np.dtype(np.float64))
+
+    assert not bounds.thin
+    assert first_aim(np.array([bounds.upper, 1.0]), bounds).tolist() == [1 + 10 * 2.0**-53] * 2
+
+
+def test_zeros_stay_zeros_however_much_a_row_lacks():
+    """Nothing grows out of a zero, whose sign is not known; near ones do."""
+    rows = np.array([[0.0, 0.5, -0.0, 1.0]])
+
+    result = outward(rows, 1.1180341, np.dtype(np.float16))
+
+    assert result.dtype == np.float16
+    assert result[0, [0, 2]].tolist() == [0.0, 0.0]
+    assert np.signbit(result[0]).tolist() == [False, False, True, False]
+
+
+def test_a_step_is_never_lost_among_subnormal_numbers():
+    """Where the unit roundoff of the aim is less than what the dtype can tell."""
+    bounds = Bounds.of(0.0, 1e-7, 4, np.dtype(np.float16))
+    aim = np.array([1e-7])
+
+    assert deeper(aim, aim * 1.01, np.array([True]), bounds, 0)[0] < aim[0] * 0.9

@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 from wproj import MaxNorm, MinMaxNorm
 from wproj.constraints.base import Numerics
+from wproj.dtypes import grid
 from wproj.numerics import aiming, repairing, rounding
-from wproj.numerics.changes import Change, amended, unchanged
+from wproj.numerics.changes import Change, amended, compare, told_by_norms, unchanged
 from wproj.numerics.scaling import Place
-from wproj.numerics.vectors import Vectors
+from wproj.numerics.vectors import TILE, Tile, Vectors
 
 DTYPES = ("float16", "float32", "float64", "bfloat16", "float8_e4m3fn")
 
 
 def changes(w, constraint, mode):
-    """What became of each unit, and the values before and after."""
+    """What became of each unit, and the values before and after; `mode` may be a Numerics."""
     before, after = w.reshape(-1), w.reshape(-1).copy()
 
     def write(start, values):
@@ -32,7 +33,8 @@ def changes(w, constraint, mode):
         lambda start, stop: after[start:stop],
         lambda _start, _stop: None,
     )
-    found = list(constraint.store(w.shape, place, Numerics(mode)))
+    numerics = mode if isinstance(mode, Numerics) else Numerics(mode)
+    found = list(constraint.store(w.shape, place, numerics))
     return found, before.astype(np.float64), after.astype(np.float64)
 
 
@@ -135,3 +137,82 @@ def test_a_unit_that_stays_has_no_changes():
     assert found.vectors.dtype == np.bool_
     assert not found.vectors.any()
     assert (found.vectors.shape, found.entries, found.squares) == (unit.shape, 0, 0.0)
+
+
+def test_what_is_compared_is_told_entry_by_entry_and_vector_by_vector():
+    """Which vectors differ, how many entries do, and by how much; in any shape of what is read."""
+    tile = Tile(0, 6, (2, 3), (1,), ())
+    old = np.arange(6, dtype=np.float32)
+    new = old + np.array([0, 2, 1, 0, 0, 0], np.float32)
+
+    some = compare(tile, old, new)
+    every = compare(tile, old, old + 1)
+
+    assert some.vectors.tolist() == [[True], [False]]
+    assert (some.entries, some.squares) == (2, 5.0)
+    assert every.vectors.tolist() == [[True], [True]]
+    assert (every.entries, every.squares) == (6, 6.0)
+    assert compare(tile, old, old.copy()) is None
+
+
+def test_a_distance_that_is_told_by_norms_is_not_measured():
+    """The rest is told all the same."""
+    found = compare(Tile(0, 2, (1, 2), (1,), ()), np.ones(2), np.array([1.0, 3.0]), measuring=False)
+
+    assert (found.vectors.tolist(), found.entries, found.squares) == ([[True]], 1, 0.0)
+
+
+def test_a_distance_beyond_float64_is_infinite():
+    """Nothing is said of an overflow on the way."""
+    found = compare(Tile(0, 1, (1, 1), (1,), ()), np.array([-1e308]), np.array([1e308]))
+
+    assert found.squares == math.inf
+
+
+def test_of_what_is_infinite_and_stays_only_the_rest_counts():
+    """Though it is read as a run of entries, and the tile has rows."""
+    old = np.array([np.inf, 2.0, 3.0, 4.0])
+    found = compare(Tile(0, 4, (2, 2), (1,), ()), old, old + np.array([0, 0, 2, 0]))
+
+    assert (found.vectors.tolist(), found.entries, found.squares) == ([[False], [True]], 1, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(0.78, True), (0.80, False), (1.2, False), (1.28, True)]
+)
+def test_norms_tell_a_distance_unless_rounding_may_turn_the_vector(factor, expected):
+    """Four entries of which each may be off by half of what is 1e-5 of the norm: 1e-5 in all."""
+    numbers = grid(np.dtype(np.float32))
+    after = np.array([numbers.tiny / 1e-5])
+
+    assert told_by_norms(after / factor, after, 4, numbers).tolist() == [expected]
+
+
+def test_norms_tell_the_distance_of_a_vector_that_hardly_turns():
+    """The unit roundoff alone: a seventh of a percent is enough for float32, not for float16."""
+    before, after = np.array([1.0, 1.0]), np.array([0.999, 0.998])
+    single, half = grid(np.dtype(np.float32)), grid(np.dtype(np.float16))
+
+    assert told_by_norms(before, after, 100, single).tolist() == [False, True]
+    assert told_by_norms(before, after, 100, half).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_vector_that_differs_in_one_of_its_tiles_has_changed(first):
+    """Whichever it is: in the other one its entries are zeros, which scaling leaves alone."""
+    w = np.zeros((2 * TILE, 1), np.float32)
+    w[first * TILE : (first + 1) * TILE] = 1
+    found, before, after = changes(w, MaxNorm(2.0, axis=0), "exact")
+
+    assert [one.vectors.all() for one in found] == [True]
+    assert found[0].entries == np.count_nonzero(before != after) == TILE
+    assert len(found[0].unit.tiles) == 2
+    assert found[0].before.ravel().tolist() == [512.0]
+
+
+def test_vectors_that_are_skipped_have_no_distance():
+    """Their norms are not known, and they do not move."""
+    w = np.array([[3.0, 4.0], [np.nan, 1.0]], np.float32)
+    found, _, _ = changes(w, MaxNorm(1.0, axis=1), Numerics(nonfinite="skip"))
+
+    assert [one.squares for one in found] == [pytest.approx(16.0, rel=1e-6)]

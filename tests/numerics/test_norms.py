@@ -385,3 +385,15 @@ def test_a_vector_over_several_tiles_is_exactly_summable_only_if_all_of_it_is():
 
     assert len(unit.tiles) == 3
     assert exactly_summable(unit, reader(w), np.full((1, 2), 5.0)).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, 1e308])
+def test_sums_across_tiles_overflow_without_a_warning(poison):
+    """Finite or not, once or again, beside vectors that are measured."""
+    w = np.ones((6, 2))
+    w[1:5, 0] = poison
+
+    norms = norms_of(w, 0, tile=4)
+
+    assert norms[1] == pytest.approx(math.sqrt(6), rel=1e-15)
+    assert math.isnan(norms[0]) if not math.isfinite(poison) else norms[0] == math.inf

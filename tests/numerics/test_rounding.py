@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from wproj.dtypes import grid, nearest, to_float64
 from wproj.errors import NotRepresentableError
 from wproj.numerics import repairing, rounding
+from wproj.numerics.changes import Change
 from wproj.numerics.norms import Bounds, margin, measure
+from wproj.numerics.repairing import misses, repair
 from wproj.numerics.rounding import clip, rescale, rescale_into
 from wproj.numerics.scaling import Place, Scaling
 from wproj.numerics.vectors import TILE, Unit, Vectors
@@ -275,6 +277,118 @@ def test_rounding_toward_the_inside_is_enough_where_deeper_aims_are_not(
     assert (norms >= lower).all()
 
 
+@dataclass
+class Stubborn:
+    """Finds every vector outside, however it is stored, and notes how deep it is aimed."""
+
+    deeper: list[float] = field(default_factory=list)
+
+    def misses(self, *given: Any) -> Array:
+        """All of those that were to be stored."""
+        return given[-1]
+
+    def repair(self, _unit: Unit, _place: Place, _scaling: Scaling, todo: Array, *rest: Any) -> Any:
+        """None is repaired."""
+        return todo, rest[-1]
+
+    def aim(self, *given: Any) -> Array:
+        """The next aim, a hundredth farther inside."""
+        self.deeper.append(float(given[0].min()))
+        return given[0] * 0.99
+
+
+def test_what_is_never_inside_is_aimed_deeper_eight_times_and_then_at_the_bounds(monkeypatch):
+    """The last two are rounded to nearest, and toward zero, from the surest norm at the bound."""
+    stubborn = Stubborn()
+    monkeypatch.setattr(rounding, "misses", stubborn.misses)
+    monkeypatch.setattr(rounding, "repair", stubborn.repair)
+    monkeypatch.setattr(rounding, "deeper", stubborn.aim)
+    memory = Memory(np.random.default_rng(0).standard_normal((400, 3)).astype(np.float32))
+    (unit,) = memory.units(0)
+    norms = measure(unit, memory.place().read)
+    bounds = Bounds.of(0.0, 2.0, 400, memory.before.dtype)
+    moving = np.array([[True, False, True]])
+
+    found = rescale_into(unit, memory.place(), Scaling(norms, moving), np.full((1, 3), 2.0), bounds)
+
+    assert found is unit
+    assert len(stubborn.deeper) == 8
+    stored = np.sqrt(np.square(memory.after.astype(np.float64)).sum(axis=0))
+    assert np.all(stored[[0, 2]] <= 2.0)
+    np.testing.assert_allclose(stored[[0, 2]], 2.0, rtol=2.0**-23)
+    assert np.array_equal(memory.after[:, 1], memory.before[:, 1])
+
+
+def test_what_became_of_a_unit_says_which_and_from_which_norms():
+    """The unit itself, its norms before, and those as stored."""
+    memory = Memory(np.array([[3.0, 0.1], [4.0, 0.1]], np.float32))
+    (unit,) = memory.units(0)
+    norms = measure(unit, memory.place().read)
+    found = rescale(unit, memory.place(), Scaling(norms, norms.value > 1), np.ones((1, 2)))
+
+    assert found.unit is unit
+    assert found.before.ravel().tolist() == norms.value.ravel().tolist()
+    assert found.after.ravel()[0] == pytest.approx(1, rel=1e-7)
+    assert found.vectors.tolist() == [[True, False]]
+
+
+def border(dtype: Any) -> Any:
+    """A vector whose norm is its bound, and what there is to be said of it."""
+    memory = Memory(np.array([3.0, 4.0], dtype))
+    (unit,) = memory.units(0)
+    return unit, memory.place(), Bounds.of(0.0, 5.0, 2, memory.before.dtype)
+
+
+@pytest.mark.parametrize(("dtype", "missed"), [(np.float32, False), (np.float64, True)])
+def test_at_the_bound_a_vector_is_sure_where_squares_add_up_exactly(dtype, missed):
+    """Which float64 arithmetic can tell of every narrower dtype, but not of its own."""
+    unit, place, bounds = border(dtype)
+
+    assert misses(unit, place, np.array([5.0]), bounds, np.array([True])).tolist() == [missed]
+    assert misses(unit, place, np.array([5.0]), bounds, np.array([False])).tolist() == [False]
+
+
+def test_a_repair_that_ends_at_the_bound_is_judged_like_any_result(monkeypatch):
+    """Its squares add up exactly, so that no vector is left."""
+    monkeypatch.setattr(repairing, "inward", lambda *_: np.array([[3.0, 4.0]], np.float32))
+    unit, place, bounds = border(np.float32)
+    norms = measure(unit, place.read)
+    todo, one = np.array([True]), np.array([5.1])
+    change = Change(unit, one, one, todo, 2, 1.0)
+    left, found = repair(unit, place, Scaling(norms, todo), todo, bounds, change)
+
+    assert not left.any()
+    assert found.after.tolist() == [5.0]
+
+
+@pytest.mark.parametrize(("count", "left"), [(1, 0), (6, 0), (8, 0), (9, 9)])
+def test_vectors_are_repaired_in_batches_or_left_all(count, left, monkeypatch):
+    """Two batches of four here: more would take more passes than aiming deeper."""
+    monkeypatch.setattr(repairing, "_GATHERED", 4 * 64)
+    monkeypatch.setattr(repairing, "_BATCHES", 2)
+    memory = Memory(np.random.default_rng(1).standard_normal((64, count)).astype(np.float16))
+    (unit,) = memory.units(0)
+    norms = measure(unit, memory.place().read)
+    bounds = Bounds.of(0.0, 2.0, 64, memory.before.dtype)
+    todo = np.ones((1, count), np.bool_)
+    change = Change(unit, norms.value, norms.value, todo, 64 * count, 1.0)
+    found, _ = repair(unit, memory.place(), Scaling(norms, todo), todo, bounds, change)
+
+    assert int(found.sum()) == left
+    assert (memory.writes == []) == bool(left)
+
+
+def test_vectors_of_a_tile_with_one_row_are_repaired():
+    """The middle axis is summed over, and the last tile holds a single index of the first."""
+    w = np.random.default_rng(2).standard_normal((3, 1024, 128)).astype(np.float16)
+    memory = into(w, 1, 0.0, 2.0)
+    *_, last = memory.units(1)
+
+    assert last.tiles[-1].shape == (1, 1024, 128)
+    assert len(memory.writes) > len({*memory.writes})  # Some tiles were repaired.
+    assert (norms_in_random_orders(memory.after, 1) <= 2.0).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("length", [1, 2, 9, 400])
 def test_a_sphere_is_met_by_rounding_to_nearest(dtype, length):
@@ -310,6 +424,25 @@ def test_clipping_writes_a_tile_without_a_change_only_on_demand(blank):
     clip(unit.tiles[0], memory.place(blank=blank), lambda values: np.maximum(values, 0.0))
 
     assert memory.writes == ([(0, 2)] if blank else [])
+
+
+def test_of_an_array_of_two_tiles_each_is_kept_by_itself():
+    """What is kept ends where the tile does, clipped or scaled."""
+    memory = Memory(np.ones((4, 2), np.float32))
+    first, last = (unit.tiles[0] for unit in Vectors.of((4, 2), 1).units(4))
+    clip(first, memory.place(blank=True), lambda values: np.maximum(values, 0.0))
+    clip(last, memory.place(blank=True), lambda values: np.maximum(values, 0.0))
+
+    assert memory.writes == [(0, 4), (4, 8)]
+
+
+def test_a_signaling_nan_is_left_alone_without_a_warning():
+    """As any other that is not finite."""
+    memory = Memory(np.array([0x7FA00000, 0xC0000000], np.uint32).view(np.float32))
+    (unit,) = Vectors.of((2,), ()).units()
+    clip(unit.tiles[0], memory.place(), lambda values: np.maximum(values, 0.0))
+
+    assert memory.after.view(np.uint32).tolist() == [0x7FA00000, 0]
 
 
 def test_clipping_rounds_to_the_stored_dtype():

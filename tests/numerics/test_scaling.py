@@ -36,6 +36,16 @@ def test_a_unit_of_a_few_tiles_is_read_once(shape, axis, once):
     assert reads == ([(0, math.prod(shape))] if once else [(3, 5), (1, 2)])
 
 
+def test_a_unit_in_the_middle_is_read_once():
+    """Positions count from the start of the tensor."""
+    reads = []
+    _, unit, _ = Vectors.of((3, TILE), 1).units()
+    place = Place(reading(3 * TILE, reads), print, print, print).reading_once(unit)
+
+    assert place.read(TILE, TILE + 2).tolist() == [TILE, TILE + 1]
+    assert reads == [(TILE, 2 * TILE)]
+
+
 def test_of_a_panel_no_more_is_read_than_a_few_tiles():
     """Its entries may be few, but what is between them is not."""
     reads = []
@@ -95,3 +105,33 @@ def test_a_norm_of_zero_takes_no_part_in_the_choice():
     )
 
     assert found.tolist() == [[0.0] * 3, [0.5] * 3]
+
+
+def test_a_norm_of_zero_stays_zero_beside_factors_beyond_float64():
+    """Its factor is zero as well where the others come in two parts."""
+    norms = Norms(column([0.0, 0.5]), column([0, 1000], np.intc))
+    found = Scaling(norms, column([True, True], np.bool_)).to(column([1.0, 2.0]))(
+        np.ones((2, 3)), Tile(0, 6, (2, 3), (1,), ())
+    )
+
+    assert found[0].tolist() == [0.0] * 3
+    assert found[1].tolist() == [math.ldexp(4, -1000)] * 3
+
+
+def test_an_epsilon_is_added_to_the_norm_and_not_to_its_fraction():
+    """Half of it, for a norm of 2 whose fraction is counted in fours."""
+    norms = Norms(column([0.5]), column([2], np.intc))
+    scale = Scaling(norms, column([True], np.bool_), 2.0).to(column([1.0]))
+
+    assert scale(np.full((1, 2), 8.0), Tile(0, 2, (1, 2), (1,), ())).tolist() == [[2.0, 2.0]]
+
+
+def test_plain_factors_scale_in_place():
+    """The values are overwritten: a tile takes no more memory."""
+    values = np.full((1, 2), 8.0)
+    scale = Scaling(Norms(column([2.0]), column([0], np.intc)), column([True], np.bool_)).to(
+        column([1.0])
+    )
+
+    assert scale(values, Tile(0, 2, (1, 2), (1,), ())) is values
+    assert values.tolist() == [[4.0, 4.0]]

@@ -370,7 +370,7 @@ def test_vectors_are_repaired_in_batches_or_left_all(count, left, monkeypatch):
     (unit,) = memory.units(0)
     norms = measure(unit, memory.place().read)
     bounds = Bounds.of(0.0, 2.0, 64, memory.before.dtype)
-    todo = np.ones((1, count), np.bool_)
+    todo = np.ones(unit.shape, np.bool_)
     change = Change(unit, norms.value, norms.value, todo, 64 * count, 1.0)
     found, _ = repair(unit, memory.place(), Scaling(norms, todo), todo, bounds, change)
 

@@ -38,11 +38,11 @@ slow: $(VENV)/developing
 
 # Real checkpoints by pinned version and digest; skipped with a message without a network.
 real: $(VENV)/developing
-	$(BIN)/python -m pytest -m real
+	$(BIN)/python -m pytest -m real tests/real
 
 # The HTML report in the system's Chromium; skipped where there is none.
 browser: $(VENV)/browsing
-	$(BIN)/python -m pytest -n auto --dist loadfile -m browser
+	$(BIN)/python -m pytest -n auto --dist loadfile -m browser tests/cli/render_html
 
 # Constraints in the training loop: tensors of PyTorch, arrays of JAX, and Keras on both, which has
 # one backend for each process. One test at a time, as each of them uses all processors.

@@ -10,7 +10,7 @@ from wproj.numerics.norms import Bounds, margin
 
 U64 = 2.0**-53
 # From how many entries a vector is long, and how many mantissas are fewer than those of bfloat16.
-_LONG, _FEW = 1024, 128
+_LONG, _FEW = 256, 128
 
 Mask = NDArray[np.bool_]
 
@@ -44,15 +44,16 @@ def _bias(bounds: Bounds) -> float:
     """How far inside to aim, in unit roundoffs: repairs are rare, and distances hardly larger.
 
     Rounding moves the norm of a long vector by about 0.7 / sqrt(length) of these; nearly six times
-    that costs less than 1.05 of the distance. With few mantissas, numbers that have the same one
-    are rounded alike, and the norm moves as if the vector were no longer than there are. A short
-    vector affords less, and the dtypes of 8 bits round too coarsely to gain by it.
+    that costs less than 1.05 of the distance, and so does 0.11, where that is less. With few
+    mantissas, numbers that have the same one are rounded alike, and the norm moves as if the vector
+    were no longer than there are. A short vector affords less, and the dtypes of 8 bits round too
+    coarsely to gain by it.
     """
-    bias = min(4 / math.sqrt(bounds.length), 1 / 16)
+    bias = 4 / math.sqrt(bounds.length)
     mantissas = 1 / (2 * bounds.grid.unit_roundoff)
     if bounds.length < _LONG or mantissas < _FEW:
-        return bias
-    return max(bias, min(3 / math.sqrt(mantissas), 0.1))
+        return min(bias, 1 / 16)
+    return min(max(bias, 3 / math.sqrt(mantissas)), 0.11)
 
 
 def at_the_bounds(high: Mask, bounds: Bounds) -> Float64:

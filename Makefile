@@ -13,6 +13,8 @@ ROUNDS ?= 5
 RUNS ?= 1000000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export KERAS_BACKEND := numpy
+# Modules are compiled once, not in each of thousands of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check lint unit slow real browser test-interop bench bench-quick fuzz faults format clean \
   coverage lowest vulnerabilities mutants survivors

@@ -1,5 +1,6 @@
 """Commands as values: words, and among them the files that they work on."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +15,9 @@ HERE = Path(__file__).parent
 
 # The word that stands for the file that a command writes.
 OUT = "{out}"
+
+# Makes every start compile every module that is not installed.
+NEVER_COMPILED = "PYTHONDONTWRITEBYTECODE"
 
 Command = tuple[str | Work, ...]
 
@@ -59,6 +63,11 @@ def spell(word: str | Work, folder: Path) -> str:
     return str(output(folder)) if word == OUT else word
 
 
+def environment() -> dict[str, str]:
+    """This one, but that modules are compiled once, as an installation does, and not each time."""
+    return {name: value for name, value in os.environ.items() if name != NEVER_COMPILED}
+
+
 @contextmanager
 def running(words: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
     """A started command, awaited at the end, or ended when something goes wrong here.
@@ -69,7 +78,7 @@ def running(words: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
     nothing = subprocess.DEVNULL
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(
-            words, cwd=HERE, stdin=nothing, stdout=nothing, stderr=said
+            words, cwd=HERE, env=environment(), stdin=nothing, stdout=nothing, stderr=said
         ) as process:
             try:
                 yield process

@@ -168,13 +168,14 @@ def test_a_shell_in_which_the_aims_would_pass_each_other_is_aimed_at_in_its_midd
 
 
 def test_zeros_stay_zeros_however_much_a_row_lacks():
-    """Nothing grows out of a zero, whose sign is not known; near ones do."""
+    """Nothing grows out of a zero, not even where the limit is beyond what neighbors reach."""
     rows = np.array([[0.0, 0.5, -0.0, 1.0]])
 
-    result = outward(rows, 1.1180341, np.dtype(np.float16))
+    result = outward(rows, 2.0, np.dtype(np.float16))
 
     assert result.dtype == np.float16
     assert result[0, [0, 2]].tolist() == [0.0, 0.0]
+    assert (result[0, [1, 3]] > rows[0, [1, 3]]).all()
     assert np.signbit(result[0]).tolist() == [False, False, True, False]
 
 

@@ -216,3 +216,12 @@ def test_vectors_that_are_skipped_have_no_distance():
     found, _, _ = changes(w, MaxNorm(1.0, axis=1), Numerics(nonfinite="skip"))
 
     assert [one.squares for one in found] == [pytest.approx(16.0, rel=1e-6)]
+
+
+def test_vectors_that_change_in_different_tiles_have_all_changed():
+    """One has its entries in the first half, the other in the second."""
+    w = np.zeros((TILE, 2), np.float32)
+    w[: TILE // 2, 0] = w[TILE // 2 :, 1] = 1
+    found, _, _ = changes(w, MaxNorm(2.0, axis=0), "exact")
+
+    assert [one.vectors.tolist() for one in found] == [[[True, True]]]

@@ -387,7 +387,7 @@ def test_a_vector_over_several_tiles_is_exactly_summable_only_if_all_of_it_is():
     assert exactly_summable(unit, reader(w), np.full((1, 2), 5.0)).tolist() == [[False, True]]
 
 
-@pytest.mark.parametrize("poison", [math.nan, math.inf, 1e308])
+@pytest.mark.parametrize("poison", [math.nan, math.inf, 1e308, 0.9e154])
 def test_sums_across_tiles_overflow_without_a_warning(poison):
     """Finite or not, once or again, beside vectors that are measured."""
     w = np.ones((6, 2))
@@ -396,4 +396,15 @@ def test_sums_across_tiles_overflow_without_a_warning(poison):
     norms = norms_of(w, 0, tile=4)
 
     assert norms[1] == pytest.approx(math.sqrt(6), rel=1e-15)
-    assert math.isnan(norms[0]) if not math.isfinite(poison) else norms[0] == math.inf
+    if math.isfinite(poison):
+        assert norms[0] == pytest.approx(2 * poison, rel=1e-15)
+    else:
+        assert math.isnan(norms[0])
+
+
+def test_the_quantum_of_a_vector_is_the_finest_that_adds_up_exactly():
+    """26 bits below the power of two above its norm."""
+    (unit,) = units_of(np.zeros(1), 0)
+    for exponent, expected in ((-25, True), (-26, False)):
+        w = np.array([1 + math.ldexp(1, exponent)])
+        assert exactly_summable(unit, reader(w), w).tolist() == [expected]

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from wproj.dtypes import grid, nearest, to_float64
 from wproj.errors import NotRepresentableError
-from wproj.numerics import repairing, rounding
+from wproj.numerics import aiming, repairing, rounding
 from wproj.numerics.changes import Change
 from wproj.numerics.norms import Bounds, margin, measure
 from wproj.numerics.repairing import misses, repair
 from wproj.numerics.rounding import clip, rescale, rescale_into
 from wproj.numerics.scaling import Place, Scaling
-from wproj.numerics.vectors import TILE, Unit, Vectors
+from wproj.numerics.vectors import TILE, Tile, Unit, Vectors
 
 Array = NDArray[Any]
 
@@ -282,6 +282,7 @@ class Stubborn:
     """Finds every vector outside, however it is stored, and notes how deep it is aimed."""
 
     deeper: list[float] = field(default_factory=list)
+    repairs: int = 0
 
     def misses(self, *given: Any) -> Array:
         """All of those that were to be stored."""
@@ -289,6 +290,7 @@ class Stubborn:
 
     def repair(self, _unit: Unit, _place: Place, _scaling: Scaling, todo: Array, *rest: Any) -> Any:
         """None is repaired."""
+        self.repairs += 1
         return todo, rest[-1]
 
     def aim(self, *given: Any) -> Array:
@@ -312,11 +314,48 @@ def test_what_is_never_inside_is_aimed_deeper_eight_times_and_then_at_the_bounds
     found = rescale_into(unit, memory.place(), Scaling(norms, moving), np.full((1, 3), 2.0), bounds)
 
     assert found is unit
-    assert len(stubborn.deeper) == 8
+    assert (len(stubborn.deeper), stubborn.repairs) == (8, 1)
     stored = np.sqrt(np.square(memory.after.astype(np.float64)).sum(axis=0))
     assert np.all(stored[[0, 2]] <= 2.0)
     np.testing.assert_allclose(stored[[0, 2]], 2.0, rtol=2.0**-23)
     assert np.array_equal(memory.after[:, 1], memory.before[:, 1])
+
+
+@pytest.mark.parametrize(("dtype", "lower"), [(np.float64, 0.0), (np.float32, 2.0)])
+def test_neither_float64_nor_a_sphere_is_repaired(dtype, lower, monkeypatch):
+    """There is nothing finer to measure it by, and nothing inside to round to."""
+    stubborn = Stubborn()
+    monkeypatch.setattr(rounding, "misses", stubborn.misses)
+    monkeypatch.setattr(rounding, "repair", stubborn.repair)
+    memory = into(np.full((4, 1), 3.0, dtype), 0, lower, 2.0)
+
+    assert stubborn.repairs == 0
+    assert memory.after[0] == pytest.approx(1, rel=1e-3)
+
+
+def test_a_unit_that_was_aimed_at_again_is_yet_to_be_measured(monkeypatch):
+    """What is known of the last attempt leaves out the vectors that were inside before."""
+    answers = iter([True, False])
+    monkeypatch.setattr(rounding, "misses", lambda *given: given[-1] & next(answers))
+    monkeypatch.setattr(rounding, "repair", Stubborn().repair)
+    memory = Memory(np.full((4, 1), 3.0, np.float32))
+    (unit,) = memory.units(0)
+    norms = measure(unit, memory.place().read)
+    bounds = Bounds.of(0.0, 2.0, 4, memory.before.dtype)
+    scaling = Scaling(norms, np.ones(unit.shape, np.bool_))
+
+    assert rescale_into(unit, memory.place(), scaling, np.full(unit.shape, 2.0), bounds) is unit
+
+
+def test_what_is_kept_beside_what_moves_ends_with_its_tile():
+    """In a place that has no values yet, each tile is written once."""
+    memory = Memory(np.array([[1.0, 1.0], [9.0, 9.0], [1.0, 1.0], [1.0, 1.0]], np.float32))
+    tiles = (Tile(2 * i, 2 * i + 2, (1, 2), (1,), (slice(i, i + 1),)) for i in range(4))
+    whole = Unit(tuple(tiles), (4, 1), ())
+    norms = measure(whole, memory.place().read)
+    rescale(whole, memory.place(blank=True), Scaling(norms, norms.value > 2), np.full((4, 1), 2.0))
+
+    assert memory.writes == [(0, 2), (2, 4), (4, 6), (6, 8)]
 
 
 def test_what_became_of_a_unit_says_which_and_from_which_norms():
@@ -378,14 +417,15 @@ def test_vectors_are_repaired_in_batches_or_left_all(count, left, monkeypatch):
     assert (memory.writes == []) == bool(left)
 
 
-def test_vectors_of_a_tile_with_one_row_are_repaired():
+def test_vectors_of_a_tile_with_one_row_are_repaired(monkeypatch):
     """The middle axis is summed over, and the last tile holds a single index of the first."""
+    monkeypatch.setattr(aiming, "_bias", lambda _bounds: 0.0)
     w = np.random.default_rng(2).standard_normal((3, 1024, 128)).astype(np.float16)
     memory = into(w, 1, 0.0, 2.0)
     *_, last = memory.units(1)
 
     assert last.tiles[-1].shape == (1, 1024, 128)
-    assert len(memory.writes) > len({*memory.writes})  # Some tiles were repaired.
+    assert memory.writes.count((last.start, last.stop)) == 2  # Stored, and repaired.
     assert (norms_in_random_orders(memory.after, 1) <= 2.0).all()
 
 
@@ -443,6 +483,15 @@ def test_a_signaling_nan_is_left_alone_without_a_warning():
     clip(unit.tiles[0], memory.place(), lambda values: np.maximum(values, 0.0))
 
     assert memory.after.view(np.uint32).tolist() == [0x7FA00000, 0]
+
+
+def test_what_clipping_makes_of_infinities_is_not_looked_at():
+    """Nor is a warning of it shown."""
+    memory = Memory(np.array([math.inf, 3.0], np.float32))
+    (unit,) = Vectors.of((2,), ()).units()
+    clip(unit.tiles[0], memory.place(), lambda values: values - values + 1)
+
+    assert memory.after.tolist() == [math.inf, 1.0]
 
 
 def test_clipping_rounds_to_the_stored_dtype():

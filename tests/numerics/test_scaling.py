@@ -39,11 +39,11 @@ def test_a_unit_of_a_few_tiles_is_read_once(shape, axis, once):
 def test_a_unit_in_the_middle_is_read_once():
     """Positions count from the start of the tensor."""
     reads = []
-    _, unit, _ = Vectors.of((3, TILE), 1).units()
-    place = Place(reading(3 * TILE, reads), print, print, print).reading_once(unit)
+    *_, unit, _ = Vectors.of((6, TILE), 1).units()
+    place = Place(reading(6 * TILE, reads), print, print, print).reading_once(unit)
 
-    assert place.read(TILE, TILE + 2).tolist() == [TILE, TILE + 1]
-    assert reads == [(TILE, 2 * TILE)]
+    assert place.read(4 * TILE, 4 * TILE + 2).tolist() == [4 * TILE, 4 * TILE + 1]
+    assert reads == [(4 * TILE, 5 * TILE)]
 
 
 def test_of_a_panel_no_more_is_read_than_a_few_tiles():

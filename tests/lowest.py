@@ -10,10 +10,14 @@ def lowest(requirement: str) -> str:
 
     >>> lowest("numpy>=2.1")
     'numpy==2.1'
+    >>> lowest("typer>=0.26,<0.29")
+    'typer==0.26'
     """
-    match = re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", requirement)
+    match = re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)(,<[0-9.]+)?", requirement)
     if match is None:
-        raise ValueError(f"{requirement} is not of the form name>=version")
+        raise ValueError(
+            f"{requirement} is not of the form name>=version or name>=version,<version"
+        )
     return f"{match[1]}=={match[2]}"
 
 

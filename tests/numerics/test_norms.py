@@ -391,7 +391,7 @@ def test_a_vector_over_several_tiles_is_exactly_summable_only_if_all_of_it_is():
 def test_sums_across_tiles_overflow_without_a_warning(poison):
     """Finite or not, once or again, beside vectors that are measured."""
     w = np.ones((6, 2))
-    w[1:5, 0] = poison
+    w[2:6, 0] = poison  # The last sum is the one that overflows.
 
     norms = norms_of(w, 0, tile=4)
 

@@ -108,9 +108,11 @@ mutants: $(MUTANTS)/installed
 	cd .mutants && ../$(MUTANTS)/bin/python ../tests/mutants.py
 
 survivors: $(MUTANTS)/installed
+	rm -f .mutants/mutants/mutmut-stats.json  # which tests reach what: there are new ones
 	cd .mutants && ../$(MUTANTS)/bin/mutmut run \
 	  $$(../$(MUTANTS)/bin/mutmut results | sed -n 's/^ *\(.*\): [a-z ]*$$/\1/p')
 	cd .mutants && ../$(MUTANTS)/bin/python ../tests/mutants.py
+
 # Every parser, RUNS times in all, guided by coverage and by the formats; findings are kept in .fuzz.
 # `make fuzz RUNS=20000` takes a minute, most of it for starting; make test has a part of it, too.
 fuzz: $(FUZZ)/installed

@@ -174,12 +174,12 @@ class Vectors:
         if whole > depth:
             size = max(1, min(JOINED, self._tile_count(depth, tile) // _SHARED))
             while joined := list(itertools.islice(tiles, size)):
-                yield _joined(joined, self.kept_shape[1:])
+                yield _panel(joined, (), self.kept_shape[1:])
             return
         outer = list(itertools.product(*map(range, self.dims[:whole])))
         per_unit = self._tile_count(depth, tile) // len(outer)
         for index in outer:
-            group = tuple(one for _, one in itertools.islice(tiles, per_unit))
+            group = tuple(itertools.islice(tiles, per_unit))
             shape = self.kept_shape[whole:]
             if math.prod(shape) <= tile:
                 yield Unit(group, shape, index)
@@ -209,7 +209,7 @@ class Vectors:
     def _tile_count(self, depth: int, tile: int) -> int:
         return math.prod(self.dims[:depth]) * -(-self.dims[depth] // self._rows(depth, tile))
 
-    def _tiles(self, depth: int, whole: int, tile: int) -> Iterator[tuple[slice, Tile]]:
+    def _tiles(self, depth: int, whole: int, tile: int) -> Iterator[Tile]:
         inner, rows = math.prod(self.dims[depth + 1 :]), self._rows(depth, tile)
         axes = tuple(d for d, summed in enumerate(self.summed[depth:]) if summed)
         start = 0
@@ -219,7 +219,7 @@ class Vectors:
                 shape = (span.stop - span.start, *self.dims[depth + 1 :])
                 stop = start + shape[0] * inner
                 index = self._index(outer[whole:], span, whole, depth)
-                yield span, Tile(start, stop, shape, axes, index)
+                yield Tile(start, stop, shape, axes, index)
                 start = stop
 
     def _panels(self, tiles: Sequence[Tile], outer: tuple[int, ...], tile: int) -> Iterator[Unit]:
@@ -236,20 +236,10 @@ class Vectors:
                 yield _panel(group.reshape(-1).tolist(), outer, self.kept_shape[depth + 1 :])
 
     def _index(self, outer: tuple[int, ...], span: slice, whole: int, depth: int) -> Index:
-        if whole == depth and not self.summed[depth]:
-            return ()  # The tile is its own unit.
         fixed = [
             0 if summed else i for i, summed in zip(outer, self.summed[whole:depth], strict=True)
         ]
         return (*fixed, slice(0, 1) if self.summed[depth] else span)
-
-
-def _joined(group: list[tuple[slice, Tile]], rest: tuple[int, ...]) -> Unit:
-    """A unit of tiles that hold whole vectors each, with the rows of each."""
-    if len(group) > 1:
-        return _panel([replace(tile, index=(rows,)) for rows, tile in group], (), rest)
-    rows, tile = group[0]
-    return Unit((tile,), (rows.stop - rows.start, *rest), (rows,))
 
 
 def _panel(tiles: list[Tile], outer: tuple[int, ...], rest: tuple[int, ...]) -> Unit:

@@ -467,7 +467,7 @@ def test_clipping_writes_a_tile_without_a_change_only_on_demand(blank):
 
 
 def test_of_an_array_of_two_tiles_each_is_kept_by_itself():
-    """What is kept ends where the tile does, clipped or scaled."""
+    """What is kept ends where the tile does."""
     memory = Memory(np.ones((4, 2), np.float32))
     first, last = (unit.tiles[0] for unit in Vectors.of((4, 2), 1).units(4))
     clip(first, memory.place(blank=True), lambda values: np.maximum(values, 0.0))

@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import json
+import os
 import re
 import subprocess
 import sys
@@ -217,6 +219,26 @@ def test_help_is_told_without_importing_numbers(words: list[str]) -> None:
 
     assert "typer" in imported
     assert imported.isdisjoint({"numpy", "h5py", "safetensors", "ml_dtypes", "rich"})
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system tells of no thread")
+def test_at_a_start_no_other_thread_keeps_a_processor_busy() -> None:
+    """Those of NumPy's BLAS wait asleep."""
+    program = """
+import pathlib, time, wproj_cli.main
+wproj_cli.main.main(["--help"])
+import numpy
+time.sleep(0.2)
+tasks = sorted(pathlib.Path("/proc/self/task").iterdir(), key=lambda task: int(task.name))
+stats = [(task / "stat").read_text().rpartition(")")[2].split() for task in tasks]
+print([int(user) + int(system) for user, system in (stat[11:13] for stat in stats)])
+"""
+    command = [sys.executable, "-c", program]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "OMP_"))}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=clean)
+    main, *others = json.loads(run.stdout.splitlines()[-1])
+
+    assert sum(others) * 4 <= main
 
 
 def test_importing_the_library_imports_nothing_else() -> None:

@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         _listen()
+        _let_threads_sleep()
         _occupy_standard_streams()
         _never_fail_on_glyphs()
         return _guarded([word for word in words if word != "--debug"], debug=debug)
@@ -128,6 +129,15 @@ def _raise_stopped(error: BaseException | None) -> None:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
         error = error.__cause__
+
+
+def _let_threads_sleep() -> None:
+    """Has NumPy's BLAS, of which only a user's own constraint makes use, not wait in a loop.
+
+    Its threads would keep the other processors busy for the first tenth of a second: OpenBLAS lets
+    them sleep after 2**26 cycles unless this, from 4 on, says otherwise.
+    """
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
 def _occupy_standard_streams() -> None:

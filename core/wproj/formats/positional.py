@@ -16,6 +16,9 @@ from wproj.errors import FileError
 from wproj.formats.base import Extent
 
 _CHUNK = 1 << 24
+# So many bytes are written at once. For more, Linux takes memory in larger blocks, which a virtual
+# machine may have given back to its host: to get them again takes longer than to fill them.
+_PIECE = 1 << 18
 _BLOCK = 1 << 12  # Bytes; of nearly all file systems.
 _FICLONE = 0x40049409  # linux/fs.h: share all blocks of another file.
 # Without O_NONBLOCK, a FIFO that has taken the place of a file would be waited for.
@@ -84,7 +87,7 @@ def read_at(descriptor: int, offset: int, count: int) -> bytes:
 def write_at(descriptor: int, offset: int, data: memoryview) -> None:
     """Writes all of `data` at `offset`."""
     while data:
-        written = _pwrite(descriptor, data[:_CHUNK], offset)
+        written = _pwrite(descriptor, data[:_PIECE], offset)
         offset, data = offset + written, data[written:]
 
 

@@ -118,7 +118,7 @@ class Engine:
         shape, each = item.entry.shape, self.each
         changes = project_tensor(shape, item.steps, source, target, numerics, each, self.in_memory)
         return measure_changes(
-            shape, item.axis, item.steps, source, target.store, changes, each, self.in_memory
+            shape, item.axis, item.steps, source, target, changes, each, self.in_memory
         )
 
 

@@ -4,9 +4,13 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from wproj.constraints.base import Constraint, Numerics
 from wproj.dtypes import Stored, same_bytes
+from wproj.errors import InputError
 from wproj.formats.base import Store
 from wproj.formats.positional import ExtentStore
 from wproj.numerics.changes import Change
@@ -31,6 +35,22 @@ class Target:
     verify: bool
     done: Callable[[int], None]
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the values."""
+        return self.store.dtype
+
+    def read(self, start: int, stop: int) -> Stored:
+        """What is stored as entries `start` to `stop`.
+
+        Raises:
+            OSError: It cannot be read again.
+        """
+        try:
+            return self.store.read(start, stop)
+        except InputError as error:
+            raise OSError(errno.EIO, "what was written cannot be read again") from error
+
     def write(self, start: int, values: Stored) -> None:
         """Stores `values` from entry `start` on.
 
@@ -38,7 +58,7 @@ class Target:
             OSError: They cannot be written, or read back as something else.
         """
         self.store.write(start, values)
-        if self.verify and not same_bytes(self.store.read(start, start + len(values)), values):
+        if self.verify and not same_bytes(self.read(start, start + len(values)), values):
             raise OSError(errno.EIO, "what was written reads back as something else")
         self.done(values.nbytes)
 
@@ -101,5 +121,5 @@ def _apply(
     each: Each,
 ) -> Iterator[Change | Unit]:
     keep = target.keeper(source)
-    place = Place(source.read, target.write, target.store.read, keep, each)
+    place = Place(source.read, target.write, target.read, keep, each)
     return step.store(shape, place, numerics)

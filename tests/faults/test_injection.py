@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import mmap
 import os
+import re
 import signal
 import sys
 from functools import cache
@@ -34,6 +35,13 @@ CASES = [
     ("folder", "in place"),
     ("folder", "resume"),
 ]
+
+# The verbs that only read, and what they are given.
+READING = {
+    "audit": ["source", "-a", "0"],
+    "check": ["source", *models.RULE],
+    "diff": ["source", "source"],
+}
 
 # What fails, and how.
 DOORS = {
@@ -132,7 +140,8 @@ def runs(made, run, door, instead):
         number += 1
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, door, call)
-            code = run([*made.words, *(["--no-sync"] if door != "fsync" else [])])
+            waiting = door == "fsync" or made.words[0] != "project"
+            code = run([*made.words, *([] if waiting else ["--no-sync"])])
         yield code
 
 
@@ -167,6 +176,34 @@ def test_whatever_call_fails_nothing_is_lost_and_nothing_is_left(case, run, form
 
     assert found == {}
     assert {"pread", "open"} <= failed
+
+
+@pytest.mark.parametrize("form", ["safetensors", "hdf5", "keras", "folder"])
+@pytest.mark.parametrize("verb", READING)
+def test_what_cannot_be_read_is_named(case, run, form, verb):
+    """Whichever read fails, it is told as one, and of the file that was being read."""
+    made = case(form, "new")
+    made.words = [verb, *READING[verb]]
+    told = [(code, run.said) for code in runs(made, run, "pread", failing(errno.EIO))][:-1]
+
+    assert told
+    for code, said in told:
+        assert code == 3
+        assert re.match(r"error: source(/w\d\.safetensors)?: .*cannot be read", said), said
+
+
+@pytest.mark.parametrize("form", ["safetensors", "hdf5", "keras", "folder"])
+def test_what_cannot_be_read_again_is_told_of_the_target(case, run, form):
+    """A fault of the original names it; one of what was written is one of writing."""
+    made = case(form, "new")
+    told = [run.said for code in runs(made, run, "pread", failing(errno.EIO)) if code]
+    ours = [said for said in told if said.startswith("error: could not write out: ")]
+    others = [said for said in told if said not in ours]
+
+    assert any("what was written cannot be read again" in said for said in ours)
+    assert others
+    for said in others:
+        assert re.match(r"error: source(/w\d\.safetensors)?: .*cannot be read", said), said
 
 
 def test_a_folder_that_is_replaced_in_part_is_told_so(case, run):

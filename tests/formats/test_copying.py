@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -247,7 +248,8 @@ def test_entries_are_taken_over_from_the_same_extent(opened, data, order):
     """Entry by entry, as they are stored, and no byte besides."""
     source, target = opened(data, SIZE)
     extent = Extent(13, 4 * 9000)
-    stores = [ExtentStore(file, extent, np.dtype(f"{order}f4")) for file in (source, target)]
+    dtype = np.dtype(f"{order}f4")
+    stores = [ExtentStore(Path("w"), file, extent, dtype) for file in (source, target)]
     stores[1].adopt(stores[0], 1000, 8999)
 
     assert stores[1].read(1000, 8999).tobytes() == stores[0].read(1000, 8999).tobytes()

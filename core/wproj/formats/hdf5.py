@@ -55,7 +55,7 @@ class Hdf5Checkpoint(KerasWeights):
             def store(entry: TensorEntry) -> Store | PackedStore:
                 nonlocal file
                 if entry.extent is not None and entry.stored is not None:
-                    return ExtentStore(descriptor, entry.extent, entry.stored)
+                    return ExtentStore(path, descriptor, entry.extent, entry.stored)
                 if file is None:
                     opening = _patched(path, descriptor) if writable else _open(path, "r")
                     file = stack.enter_context(opening)

@@ -26,7 +26,7 @@ from wproj.formats.base import Checkpoint, Extent, Stores, TensorEntry
 from wproj.formats.hdf5 import Hdf5Checkpoint, open_hdf5
 from wproj.formats.keras_names import MAX_CONFIG
 from wproj.formats.leftovers import draft_name, occupied
-from wproj.formats.positional import ExtentStore, open_regular
+from wproj.formats.positional import ExtentStore, open_regular, unreadable
 from wproj.formats.zip_member import Section, StoredMember, stored_member
 from wproj.formats.zip_safety import check_archive
 
@@ -95,11 +95,7 @@ def open_keras_archive(path: Path) -> KerasArchive:
         check_archive(path, archive, descriptor)
         config = _config(archive)
         member = stored_member(archive, WEIGHTS, descriptor)
-    try:
-        inside = _open_weights(path, member)
-    except FileError as error:
-        raise FileError(str(path), f"{WEIGHTS} inside is damaged") from error
-    inside = inside.named_by(config, f"{CONFIG} inside")
+    inside = _open_weights(path, member).named_by(config, f"{CONFIG} inside")
     missing = (NO_CONFIG,) if config is None else ()
     if not all(map(_in_one_piece, inside.entries)):
         member = None
@@ -126,11 +122,23 @@ def _descriptor(path: Path) -> Iterator[int]:
 
 def _open_weights(path: Path, member: StoredMember | None) -> Hdf5Checkpoint:
     if member is None:
-        with _unpacked(path, None) as weights:
+        with _as_a_part(path), _unpacked(path, None) as weights:
             return open_hdf5(weights)
     with _descriptor(path) as descriptor:
         section = Section(descriptor, member.offset, member.size)
-        return open_hdf5(path, io.BufferedReader(section))
+        with _as_a_part(path, section):
+            return open_hdf5(path, io.BufferedReader(section))
+
+
+@contextmanager
+def _as_a_part(path: Path, section: Section | None = None) -> Iterator[None]:
+    """Tells of damage in the weights as of damage inside the archive."""
+    try:
+        yield
+    except FileError as error:
+        if section is not None and section.fault is not None:
+            raise unreadable(path, section.fault) from error
+        raise FileError(str(path), f"{WEIGHTS} inside is damaged") from error
 
 
 def _in_one_piece(entry: TensorEntry) -> bool:
@@ -149,19 +157,28 @@ def _moved(entry: TensorEntry, member: StoredMember | None) -> TensorEntry:
 def _in_place(path: Path, member: StoredMember, *, writable: bool) -> Iterator[Stores]:
     descriptor = open_regular(path, os.O_RDWR if writable else os.O_RDONLY)
     try:
-        if not writable and member.measured(descriptor) != member.crc:
-            raise FileError(str(path), f"{WEIGHTS} inside is damaged: its checksum is another")
-        yield lambda entry: _extent_store(descriptor, entry)
+        if not writable:
+            _check_sum(path, member, descriptor)
+        yield lambda entry: _extent_store(path, descriptor, entry)
         if writable:
             member.seal(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _extent_store(descriptor: int, entry: TensorEntry) -> ExtentStore:
+def _check_sum(path: Path, member: StoredMember, descriptor: int) -> None:
+    try:
+        found = member.measured(descriptor)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if found != member.crc:
+        raise FileError(str(path), f"{WEIGHTS} inside is damaged: its checksum is another")
+
+
+def _extent_store(path: Path, descriptor: int, entry: TensorEntry) -> ExtentStore:
     if entry.stored is None:
         raise FileError(entry.name, f"{entry.dtype} entries cannot be read one by one")
-    return ExtentStore(descriptor, entry.extent or Extent(0, 0), entry.stored)
+    return ExtentStore(path, descriptor, entry.extent or Extent(0, 0), entry.stored)
 
 
 @contextmanager

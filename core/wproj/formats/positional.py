@@ -44,9 +44,14 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     except FileNotFoundError as error:
         raise FileError(str(path), "there is no such file") from error
     except OSError as error:
-        raise FileError(str(path), f"cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     except ValueError as error:  # A NUL byte in the path.
         raise FileError(str(path), f"is not a path: {error}") from error
+
+
+def unreadable(path: Path, error: OSError) -> FileError:
+    """That the system cannot read a file, and why."""
+    return FileError(str(path), f"cannot be read: {error.strerror or error}")
 
 
 def _check_regular(path: Path, mode: int) -> None:
@@ -176,8 +181,9 @@ def _copy_data(source: int, target: int, start: int, stop: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ExtentStore:
-    """The values of a tensor that lies in a file in one piece."""
+    """The values of a tensor that lies in a file in one piece; `path` is what faults name."""
 
+    path: Path
     descriptor: int
     extent: Extent
     stored: np.dtype[Any]
@@ -188,9 +194,18 @@ class ExtentStore:
         return self.stored.newbyteorder("=")
 
     def read(self, start: int, stop: int) -> Stored:
-        """Entries `start` to `stop`."""
+        """Entries `start` to `stop`.
+
+        Raises:
+            FileError: The system cannot read them.
+            EOFError: The file ends before.
+        """
         size = self.stored.itemsize
-        data = read_at(self.descriptor, self.extent.offset + start * size, (stop - start) * size)
+        offset = self.extent.offset + start * size
+        try:
+            data = read_at(self.descriptor, offset, (stop - start) * size)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
         if len(data) < (stop - start) * size:
             raise EOFError("the file became shorter while it was read")
         values = np.frombuffer(data, self.stored)

@@ -62,9 +62,10 @@ class SafetensorsCheckpoint(Checkpoint):
     @contextmanager
     def stores(self, path: Path | None = None, *, writable: bool = False) -> Iterator[Stores]:
         """Opens the file, or a copy of it at `path`, and gives access to values by entry."""
-        descriptor = open_regular(path or self.path, os.O_RDWR if writable else os.O_RDONLY)
+        path = path or self.path
+        descriptor = open_regular(path, os.O_RDWR if writable else os.O_RDONLY)
         try:
-            yield lambda entry: _store(descriptor, entry)
+            yield lambda entry: _store(path, descriptor, entry)
         finally:
             os.close(descriptor)
 
@@ -91,10 +92,10 @@ def open_safetensors(path: Path) -> SafetensorsCheckpoint:
     )
 
 
-def _store(descriptor: int, entry: TensorEntry) -> ExtentStore:
+def _store(path: Path, descriptor: int, entry: TensorEntry) -> ExtentStore:
     if entry.extent is None or entry.stored is None:
         raise FileError(entry.name, f"{entry.dtype} entries cannot be read one by one")
-    return ExtentStore(descriptor, entry.extent, entry.stored)
+    return ExtentStore(path, descriptor, entry.extent, entry.stored)
 
 
 def _read(descriptor: int) -> tuple[dict[str, str], list[TensorEntry]]:

@@ -93,10 +93,15 @@ def _number(data: bytes) -> int:
 
 
 class Section(io.RawIOBase):
-    """A part of a file as a stream of its own, to read from any position."""
+    """A part of a file as a stream of its own, to read from any position.
+
+    Attributes:
+        fault: What the system said last when it could not read, as libraries may not pass it on.
+    """
 
     def __init__(self, descriptor: int, offset: int, size: int) -> None:
         super().__init__()
+        self.fault: OSError | None = None
         self._descriptor, self._offset, self._size, self._at = descriptor, offset, size, 0
 
     def readable(self) -> bool:
@@ -117,7 +122,11 @@ class Section(io.RawIOBase):
         """Reads as much as there is room for and the part has."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type] # any buffer
         count = max(0, min(len(view), self._size - self._at))
-        part = read_at(self._descriptor, self._offset + self._at, count)
+        try:
+            part = read_at(self._descriptor, self._offset + self._at, count)
+        except OSError as error:
+            self.fault = error
+            raise
         view[: len(part)] = part
         self._at += len(part)
         return len(part)

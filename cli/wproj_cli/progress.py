@@ -36,16 +36,16 @@ class _Meter:
         self._start, self._done, self._lock = time.monotonic(), 0, Lock()
         self._bar: Progress | None = None
 
-    def advance(self, entry: wproj.TensorEntry, nbytes: int) -> None:
-        """So many more bytes of a tensor are done."""
+    def advance(self, name: str, nbytes: int) -> None:
+        """So many more bytes of a tensor, or of a file that is copied, are done."""
         with self._lock:
             self._done = min(self._done + nbytes, self._total)
             if self._bar is None and time.monotonic() - self._start > _PATIENCE:
                 self._bar = _bar(self._stack, self._total)
             if self._bar is not None:
                 (task,) = self._bar.task_ids
-                name = wproj.printable(entry.name)
-                self._bar.update(task, completed=self._done, description=name)
+                told = wproj.printable(name)
+                self._bar.update(task, completed=self._done, description=told)
 
 
 def _bar(stack: ExitStack, total: int) -> Progress:

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from wproj.selection.rules import parse_rule as parse_rule
     from wproj.selection.rules import steps_text as steps_text
     from wproj.ties import find_ties as find_ties
+    from wproj.writing import volume as volume
 
 __version__ = "0.1.0"
 
@@ -162,6 +163,7 @@ _HOMES = {
     "short_name": "dtypes",
     "steps_text": "selection.rules",
     "storable": "errors",
+    "volume": "writing",
 }
 
 __all__ = ["__version__", "constraints", *_HOMES]  # noqa: PLE0604 # the keys are names

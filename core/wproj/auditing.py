@@ -66,7 +66,7 @@ def measure(
 ) -> Iterator[TensorReport]:
     """Measures the tensors of a plan, and counts the vectors outside of their constraints.
 
-    `progress` is told of a tensor, and how many bytes of it are done, from any thread.
+    `progress` is told of a tensor, and how many more bytes of it are done, from any thread.
     """
     with (
         unchanged(plan.checkpoint.stamps),

@@ -61,7 +61,7 @@ def diff(
         match: Patterns of the tensors to compare, in either checkpoint; all if there are none.
         exclude: Patterns of tensors to leave out, in either.
         resources: How many threads share the work, and how much memory they may take.
-        progress: Is told of a tensor, and how many bytes of it are done, from any thread.
+        progress: Is told of a tensor, and how many more bytes of it are done, from any thread.
 
     Raises:
         RequestError: A tolerance is not a number from 0, or a pattern matches in neither.
@@ -194,7 +194,7 @@ def _compare(
     ):
         difference = _difference(one.shape, old, new, terms, each)
         norms = _norms(one, old, axis, engine), _norms(two, new, axis, engine)
-    engine.progress(one, one.nbytes)
+    engine.progress(one.name, one.nbytes)
     changed: Status = "changed" if difference.entries else "unchanged"
     status = "retyped" if one.dtype != two.dtype else changed
     return compared_report(one, two, status, axis=axis, norms=norms, difference=difference)

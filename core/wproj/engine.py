@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,10 @@ from wproj.streaming import Target, project_tensor
 from wproj.tallying import Measures
 from wproj.unpacking import blank_like, pack, unpacked
 
-Progress = Callable[[TensorEntry, int], None]
+Progress = Callable[[str, int], None]
 
 
-def ignore(_entry: TensorEntry, _nbytes: int) -> None:
+def ignore(_name: str, _nbytes: int) -> None:
     """Takes a note of progress, and does nothing about it."""
 
 
@@ -35,7 +34,7 @@ class Engine:
     Attributes:
         each: How tiles and units of vectors are shared by threads.
         in_memory: The bytes up to which unpacked tensors and intermediate results are in memory.
-        progress: Is told of a tensor, and how many bytes of it are done.
+        progress: Is told the name of a tensor, and how many more bytes of it are done.
     """
 
     each: Each
@@ -52,7 +51,7 @@ class Engine:
         """Measures a tensor along the axis of its rule, against the steps of its rule or others."""
         steps, entry = item.steps if steps is None else steps, item.entry
         with unpacked(store, self.each, self.in_memory) as values:
-            read = _Watched(values, partial(self.progress, entry))
+            read = _Watched(values, self._once(entry))
             return measure_tensor(
                 entry.shape, item.axis, steps, read, None, tolerance, self.each, self.in_memory
             )
@@ -78,7 +77,7 @@ class Engine:
         if isinstance(target, PackedStore):
             return self._repack(item, source, target, numerics, verify=verify)
         assert not isinstance(source, PackedStore)  # noqa: S101 # both are of one format
-        done = partial(self.progress, item.entry)
+        done = self._once(item.entry)
         return self._project(item, source, Target(target, blank, verify, done), numerics)
 
     def rehearse(
@@ -110,7 +109,18 @@ class Engine:
         return measures
 
     def _blank(self, item: Assignment, scratch: Scratch) -> Target:
-        return Target(scratch, blank=True, verify=False, done=partial(self.progress, item.entry))
+        return Target(scratch, blank=True, verify=False, done=self._once(item.entry))
+
+    def _once(self, entry: TensorEntry) -> Callable[[int, int], None]:
+        """Tells of bytes of a tensor, but not of those from the same entry on again."""
+        told: set[int] = set()
+
+        def tell(start: int, nbytes: int) -> None:
+            if start not in told:
+                told.add(start)
+                self.progress(entry.name, nbytes)
+
+        return tell
 
     def _project(
         self, item: Assignment, source: Store, target: Target, numerics: Numerics
@@ -124,10 +134,10 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A store that tells how many bytes are read from it."""
+    """A store that tells from which entry on how many bytes are read from it."""
 
     store: Store
-    done: Callable[[int], None]
+    done: Callable[[int, int], None]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -137,7 +147,7 @@ class _Watched:
     def read(self, start: int, stop: int) -> Stored:
         """Entries `start` to `stop`."""
         values = self.store.read(start, stop)
-        self.done(values.nbytes)
+        self.done(start, values.nbytes)
         return values
 
     def write(self, start: int, values: Stored) -> None:

@@ -143,7 +143,8 @@ def apply(
 ) -> Iterator[TensorReport]:
     """Does what the plan says; see `project`.
 
-    `progress` is told of a tensor, and how many bytes of it are done, from any thread.
+    `progress` is told the name of a tensor, or of a file that is copied, and how many more bytes of
+    it are done, from any thread; `volume` says how many these are.
     """
     work = Work(plan, numerics, resources, progress, verify, durable)
     if target is None:

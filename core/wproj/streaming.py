@@ -27,13 +27,13 @@ class Target:
         store: The values there.
         blank: Whether the old values are yet to be copied there.
         verify: Whether what is written is read back and compared.
-        done: Is told how many bytes are in place.
+        done: Is told from which entry on how many bytes are in place.
     """
 
     store: Store
     blank: bool
     verify: bool
-    done: Callable[[int], None]
+    done: Callable[[int, int], None]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -49,7 +49,9 @@ class Target:
         try:
             return self.store.read(start, stop)
         except InputError as error:
-            raise OSError(errno.EIO, "what was written cannot be read again") from error
+            cause = error.__cause__
+            why = cause.strerror if isinstance(cause, OSError) else error
+            raise OSError(errno.EIO, f"what was written cannot be read again: {why}") from error
 
     def write(self, start: int, values: Stored) -> None:
         """Stores `values` from entry `start` on.
@@ -60,17 +62,17 @@ class Target:
         self.store.write(start, values)
         if self.verify and not same_bytes(self.read(start, start + len(values)), values):
             raise OSError(errno.EIO, "what was written reads back as something else")
-        self.done(values.nbytes)
+        self.done(start, values.nbytes)
 
     def keeper(self, source: Store) -> Callable[[int, int], None]:
         """What stores entries as they are in `source`."""
 
         def keep(start: int, stop: int) -> None:
             if not self.blank:
-                self.done((stop - start) * source.dtype.itemsize)
+                self.done(start, (stop - start) * source.dtype.itemsize)
             elif isinstance(self.store, ExtentStore) and isinstance(source, ExtentStore):
                 self.store.adopt(source, start, stop)
-                self.done((stop - start) * source.dtype.itemsize)
+                self.done(start, (stop - start) * source.dtype.itemsize)
             else:
                 self.write(start, source.read(start, stop))
 
@@ -102,7 +104,7 @@ def project_tensor(
         before = source
         for step in steps[:-1]:
             scratch = stack.enter_context(Scratch.like(before, shape, in_memory))
-            between = Target(scratch, blank=True, verify=False, done=lambda _nbytes: None)
+            between = Target(scratch, blank=True, verify=False, done=lambda _start, _nbytes: None)
             for _ in _apply(step, shape, before, between, numerics, each):
                 pass
             before = scratch

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -42,6 +43,22 @@ class Work:
         return self.plan.checkpoint.extents(i.entry for i in items if isinstance(i, Assignment))
 
 
+def volume(plan: Plan, target: object, *, in_place: bool = False) -> int:
+    """How many bytes `apply`, with these arguments, tells its `progress` of.
+
+    They are those of the tensors of the plan, and, if there is a target, those that are copied.
+    """
+    checkpoint, entries = plan.checkpoint, [item.entry for item in plan.assignments]
+    projected = sum(entry.nbytes for entry in entries)
+    if target is None:
+        return projected
+    written = checkpoint.extents(entries)
+    files = [checkpoint.folder / m for m in checkpoint.members if not in_place or m in written]
+    copied = sum(checkpoint.stamps[path].size for path in files or [checkpoint.path])
+    holes = sum(extent.nbytes for extents in written.values() for extent in extents)
+    return copied - holes + projected
+
+
 def rehearse(work: Work) -> Iterator[TensorReport]:
     """Reports what would change, and writes nothing."""
     checkpoint = work.plan.checkpoint
@@ -72,6 +89,7 @@ def write_file(
             holes=holes,
             stamps=stamps,
             durable=work.durable,
+            copied=partial(work.progress, source.name),
         ) as copy,
     ):
         yield from _write_items(work, work.plan.items, copy)
@@ -93,6 +111,7 @@ def replace_members(work: Work) -> Iterator[TensorReport]:
             written=work.written,
             stamps=checkpoint.stamps,
             durable=work.durable,
+            copied=work.progress,
         ) as copy,
     ):
         for _, items in _by_member(work.plan):
@@ -135,6 +154,7 @@ def _write_draft(
             begun=(journal.draft, journal.done) if journal else None,
             stamps=checkpoint.stamps,
             durable=work.durable,
+            copied=work.progress,
         ) as copy:
             journal = journal or Journal(copy.path, run)
             copy.leave = resume and bool(journal.done)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from wproj.errors import FileError, WriteError
+from wproj.formats import positional
 from wproj.formats.atomic import check_room, copy_file, draft
 from wproj.formats.base import Extent
 from wproj.formats.folders import draft_folder
@@ -85,12 +86,28 @@ def test_a_range_is_copied_and_nothing_else(opened, data, start, stop):
     """Wherever it begins and ends, to the same place; positions of descriptors do not matter."""
     source, target = opened(data, SIZE)
     os.lseek(source, 77, os.SEEK_SET)
-    copy_range(source, target, start, stop)
+    told = []
+    copy_range(source, target, start, stop, told.append)
 
     expected = bytearray(SIZE)
     expected[start:stop] = data[start:stop]
     assert os.pread(target, SIZE + 1, 0) == bytes(expected)
     assert os.pread(source, SIZE + 1, 0) == data
+    assert sum(told) == stop - start
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("stride", [BLOCK, 3 * BLOCK, SIZE])
+def test_progress_is_told_a_part_after_the_other(opened, data, monkeypatch, stride):
+    """No part is larger than one call of the kernel may copy; the bytes are the same."""
+    monkeypatch.setattr(positional, "_STRIDE", stride)
+    source, target = opened(data, SIZE)
+    told = []
+    copy_range(source, target, 7, SIZE, told.append)
+
+    assert os.pread(target, SIZE, 0) == bytes(7) + data[7:]
+    assert sum(told) == SIZE - 7
+    assert 0 < max(told) <= stride
 
 
 @pytest.mark.usefixtures("kernel")

@@ -160,7 +160,7 @@ def project(
             verify=not no_verify,
             resume=resume,
         )
-        size = sum(item.entry.nbytes for item in plan.assignments)
+        size = wproj.volume(plan, target, in_place=in_place)
         for tensor in outcome.follow(lambda tell: job(progress=tell), size):
             tensors.append(tensor)
             for warning in _warnings(tensor):

@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from wproj.errors import FileError, TargetError, WriteError
 from wproj.formats.base import Extent
 from wproj.formats.leftovers import draft_name
-from wproj.formats.positional import copy_range, open_regular, reserve, shares_blocks
+from wproj.formats.positional import copy_range, ignore, open_regular, reserve, shares_blocks
 from wproj.formats.stamps import Stamp, check_stamps
 from wproj.formats.syncing import sync, syncing
 
@@ -72,12 +72,14 @@ def draft(
     holes: Sequence[Extent] = (),
     stamps: Mapping[Path, Stamp] = MappingProxyType({}),
     durable: bool = True,
+    copied: Callable[[int], None] = ignore,
 ) -> Iterator[Draft]:
     """A draft of `target` that starts as a copy of `source`, but for the bytes of `holes`.
 
     At the end it is synced, if it is to be `durable`, and renamed onto the target if `keep` is set;
     it is removed otherwise, whatever happens in between. Its mode is the old target's, else the
-    source's under the umask. The files of `stamps` have to be unchanged until then.
+    source's under the umask. The files of `stamps` have to be unchanged until then. `copied` is
+    told how many bytes are copied, a part after the other.
 
     Raises:
         WriteError: The system refuses, or the disk has no room for it.
@@ -87,7 +89,7 @@ def draft(
     path = target.with_name(draft_name())
     try:
         check_room(target.parent, [(source, holes)])
-        mode = copy_file(source, path, holes)
+        mode = copy_file(source, path, holes, copied)
         if target.exists():
             mode = stat.S_IMODE(target.stat().st_mode)
         result = Draft(path)
@@ -112,7 +114,12 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def copy_file(source: Path, path: Path, holes: Sequence[Extent] = ()) -> int:
+def copy_file(
+    source: Path,
+    path: Path,
+    holes: Sequence[Extent] = (),
+    copied: Callable[[int], None] = ignore,
+) -> int:
     """Copies the source to a new file, for the owner to write; returns its mode under the umask.
 
     The bytes of `holes` are not copied: they are for somebody else to write.
@@ -133,7 +140,7 @@ def copy_file(source: Path, path: Path, holes: Sequence[Extent] = ()) -> int:
                 for hole in holes:
                     reserve(writer, hole.offset, hole.nbytes)
             for start, stop in _between(holes, found.st_size):
-                copy_range(reader, writer, start, stop)
+                copy_range(reader, writer, start, stop, copied)
         except EOFError as error:
             raise FileError(str(source), str(error)) from error
         finally:

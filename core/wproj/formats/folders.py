@@ -5,6 +5,7 @@ import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -118,6 +119,7 @@ def draft_folder(
     begun: tuple[Path, Collection[str]] | None = None,
     stamps: Mapping[Path, Stamp] = MappingProxyType({}),
     durable: bool = True,
+    copied: Callable[[str, int], None] = lambda _member, _nbytes: None,
 ) -> Iterator[Draft]:
     """A draft of the folder `target` that starts with copies of `members` of `source`.
 
@@ -126,7 +128,8 @@ def draft_folder(
     that are finished. At the end, if `keep` is set, all of it is synced and gets its name in one
     step; with `in_place`, each member of `changed` replaces the original instead, one after the
     other. The files of `stamps` have to be unchanged until then. Otherwise the draft is removed,
-    whatever happens in between, unless `leave` is set.
+    whatever happens in between, unless `leave` is set. `copied` is told of a member, and how many
+    more bytes of it are copied.
 
     Raises:
         WriteError: The system refuses, or the disk has no room for it.
@@ -138,7 +141,7 @@ def draft_folder(
     result = Draft(beside, leave=begun is not None)
     try:
         linked = [member for member in members if in_place and member not in written]
-        modes = _fill(source, beside, set(members) - set(linked), written, done)
+        modes = _fill(source, beside, set(members) - set(linked), written, done, copied)
         for member in linked:
             _link(source / member, beside / member)
         with syncing([beside / member for member in written] if durable else []):
@@ -166,6 +169,7 @@ def _fill(
     members: Collection[str],
     written: Mapping[str, Sequence[Extent]],
     done: Collection[str],
+    copied: Callable[[str, int], None],
 ) -> dict[str, int]:
     """Makes the draft, and copies members there that are not done; returns the modes of all."""
     holes = {member: written.get(member, ()) for member in sorted(members) if member not in done}
@@ -175,7 +179,8 @@ def _fill(
     for member, at in holes.items():
         (draft / member).parent.mkdir(parents=True, exist_ok=True)
         (draft / member).unlink(missing_ok=True)
-        modes[member] = copy_file(source / member, draft / member, at)
+        told = partial(copied, member)
+        modes[member] = copy_file(source / member, draft / member, at, told)
     return modes
 
 

@@ -5,6 +5,7 @@ import itertools
 import os
 import stat
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from wproj.errors import FileError
 from wproj.formats.base import Extent
 
 _CHUNK = 1 << 24
+# So many bytes are copied by one call of the kernel, between which progress is told.
+_STRIDE = 1 << 26
 # So many bytes are written at once. For more, Linux takes memory in larger blocks, which a virtual
 # machine may have given back to its host: to get them again takes longer than to fill them.
 _PIECE = 1 << 18
@@ -96,11 +99,17 @@ def write_at(descriptor: int, offset: int, data: memoryview) -> None:
         offset, data = offset + written, data[written:]
 
 
-def copy_range(source: int, target: int, start: int, stop: int) -> None:
+def ignore(_nbytes: int) -> None:
+    """Takes a note of what is copied, and does nothing about it."""
+
+
+def copy_range(
+    source: int, target: int, start: int, stop: int, copied: Callable[[int], None] = ignore
+) -> None:
     """Copies bytes to the same offset of `target`, which is at least as long already.
 
     By the kernel where it can, sharing whole blocks if the file system does. What is a hole in the
-    source remains one.
+    source remains one. `copied` is told how many bytes are in place, a part after the other.
 
     Raises:
         EOFError: The source ends before `stop`.
@@ -110,8 +119,12 @@ def copy_range(source: int, target: int, start: int, stop: int) -> None:
         # Blocks are shared only if the range begins and ends with one.
         inner = -(-first // _BLOCK) * _BLOCK, last // _BLOCK * _BLOCK
         cuts = [first, *inner, last] if inner[0] < inner[1] else [first, last]
+        copied(first - start)
         for begin, end in itertools.pairwise(cuts):
-            _copy_data(source, target, begin, end)
+            for at in range(begin, end, _STRIDE):
+                till = min(at + _STRIDE, end)
+                _copy_data(source, target, at, till)
+                copied(till - at)
         start = last
 
 

@@ -3,14 +3,21 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from wproj.errors import FileError
 
-Stamp = tuple[int, int, int]
+
+class Stamp(NamedTuple):
+    """The number of a file, its bytes, and when it was last changed, in nanoseconds."""
+
+    number: int
+    size: int
+    changed: int
 
 
 def stamp_of(path: Path) -> Stamp:
-    """The file's number, size and time of change.
+    """What tells a file from another, and from what it was.
 
     Raises:
         FileError: It is gone.
@@ -22,7 +29,7 @@ def stamp_of(path: Path) -> Stamp:
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
         raise FileError(str(path), problem) from error
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 @contextmanager

@@ -135,7 +135,7 @@ def _let_threads_sleep() -> None:
     """Has NumPy's BLAS, of which only a user's own constraint makes use, not wait in a loop.
 
     Its threads would keep the other processors busy for the first tenth of a second: OpenBLAS lets
-    them sleep after 2**26 cycles unless this, from 4 on, says otherwise.
+    them sleep after 2**28 cycles, or what this says, at least 2**4 (its `blas_server.c`).
     """
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 

@@ -1,5 +1,6 @@
 """Plans put into effect: nowhere, into a file, into a folder, or into the members of one."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Work:
         return self.plan.checkpoint.extents(i.entry for i in items if isinstance(i, Assignment))
 
 
-def volume(plan: Plan, target: object, *, in_place: bool = False) -> int:
+def volume(plan: Plan, target: str | os.PathLike[str] | None, *, in_place: bool = False) -> int:
     """How many bytes `apply`, with these arguments, tells its `progress` of.
 
     They are those of the tensors of the plan, and, if there is a target, those that are copied.

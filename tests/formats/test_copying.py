@@ -136,6 +136,47 @@ def test_a_fault_of_the_disk_is_not_hidden(opened, data, monkeypatch, call):
         copy_range(source, target, 0, SIZE)
 
 
+@pytest.mark.parametrize(
+    ("call", "expected", "said"),
+    [
+        ("pread", FileError, "source: cannot be read: Input"),
+        ("pwrite", OSError, "^.Errno 5. Input"),
+    ],
+)
+def test_a_fault_of_the_original_names_it(tmp_path, data, monkeypatch, call, expected, said):
+    """One of the copy is left to whoever knows what it is for."""
+
+    def fail(*_arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / "source").write_bytes(data)
+    monkeypatch.setattr(os, "copy_file_range", fail, raising=False)
+    monkeypatch.setattr(os, call, fail)
+
+    with pytest.raises(expected, match=said):
+        copy_file(tmp_path / "source", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("call", ["pread", "pwrite"])
+def test_a_fault_of_the_original_is_told_when_entries_are_taken_over(
+    opened, data, monkeypatch, call
+):
+    """It is not the target that has to be looked at."""
+
+    def fail(*_arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    files = dict(zip(("source", "target"), opened(data, SIZE), strict=True))
+    of = {k: ExtentStore(Path(k), v, Extent(0, SIZE), np.dtype("u1")) for k, v in files.items()}
+    monkeypatch.setattr(os, "copy_file_range", fail, raising=False)
+    monkeypatch.setattr(os, call, fail)
+
+    with pytest.raises((FileError, OSError)) as caught:
+        of["target"].adopt(of["source"], 0, SIZE)
+    assert (caught.type is FileError) == (call == "pread")
+    assert "target" not in str(caught.value)
+
+
 @pytest.mark.usefixtures("kernel")
 def test_a_write_of_a_part_is_continued(opened, data, monkeypatch):
     """The system may write less than it was given, and read less than it was asked for."""

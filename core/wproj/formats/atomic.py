@@ -14,7 +14,15 @@ from types import MappingProxyType
 from wproj.errors import FileError, TargetError, WriteError
 from wproj.formats.base import Extent
 from wproj.formats.leftovers import draft_name
-from wproj.formats.positional import copy_range, ignore, open_regular, reserve, shares_blocks
+from wproj.formats.positional import (
+    UnreadError,
+    copy_range,
+    ignore,
+    open_regular,
+    reserve,
+    shares_blocks,
+    unreadable,
+)
 from wproj.formats.stamps import Stamp, check_stamps
 from wproj.formats.syncing import sync, syncing
 
@@ -143,6 +151,8 @@ def copy_file(
                 copy_range(reader, writer, start, stop, copied)
         except EOFError as error:
             raise FileError(str(source), str(error)) from error
+        except UnreadError as error:
+            raise unreadable(source, error) from error
         finally:
             os.close(writer)
     finally:

@@ -99,6 +99,10 @@ def write_at(descriptor: int, offset: int, data: memoryview) -> None:
         offset, data = offset + written, data[written:]
 
 
+class UnreadError(OSError):
+    """What is to be copied cannot be read; the rest of a copy's faults are those of writing."""
+
+
 def ignore(_nbytes: int) -> None:
     """Takes a note of what is copied, and does nothing about it."""
 
@@ -113,6 +117,8 @@ def copy_range(
 
     Raises:
         EOFError: The source ends before `stop`.
+        UnreadError: The system cannot read it.
+        OSError: The system cannot write it.
     """
     while start < stop:
         first, last = _data(source, start, stop)
@@ -185,7 +191,10 @@ def _copy_data(source: int, target: int, start: int, stop: int) -> None:
             break
         start += count
     while start < stop:
-        part = read_at(source, start, min(_CHUNK, stop - start))
+        try:
+            part = read_at(source, start, min(_CHUNK, stop - start))
+        except OSError as error:
+            raise UnreadError(error.errno, error.strerror) from error
         if not part:
             raise EOFError("the file became shorter while it was copied")
         write_at(target, start, memoryview(part))
@@ -231,10 +240,18 @@ class ExtentStore:
         write_at(self.descriptor, offset, data.data)
 
     def adopt(self, source: "ExtentStore", start: int, stop: int) -> None:
-        """Takes over entries `start` to `stop` of the same extent of another file."""
+        """Takes over entries `start` to `stop` of the same extent of another file.
+
+        Raises:
+            FileError: The system cannot read them there.
+            EOFError: That file ends before.
+        """
         size, offset = self.stored.itemsize, self.extent.offset
         begin, end = offset + start * size, offset + stop * size
-        copy_range(source.descriptor, self.descriptor, begin, end)
+        try:
+            copy_range(source.descriptor, self.descriptor, begin, end)
+        except UnreadError as error:
+            raise unreadable(source.path, error) from error
 
 
 def _pread(descriptor: int, count: int, offset: int) -> bytes:

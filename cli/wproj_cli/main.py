@@ -97,8 +97,11 @@ def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
             signal.signal(number, handler)
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
     """The next one is overheard: an impatient second Ctrl-C must not interrupt the tidying up."""
+    if _is_called_by_hdf5(frame):
+        _send_soon(number)
+        return
     _handle(_overhear)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
@@ -116,11 +119,29 @@ def _repeat(dropped: sys.UnraisableHookArgs) -> None:
     if not isinstance(error, KeyboardInterrupt | SystemExit):
         sys.__unraisablehook__(dropped)
         return
+    _handle(_stop)
+    _send_soon(
+        signal.SIGINT if isinstance(error, KeyboardInterrupt) else int(str(error.code)) - 128
+    )
+
+
+def _send_soon(number: int) -> None:
+    """Sends a signal to this process when what drops exceptions may have ended."""
     import threading
 
-    number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else int(str(error.code)) - 128
-    _handle(_stop)
     threading.Timer(0.01, signal.raise_signal, [number]).start()
+
+
+def _is_called_by_hdf5(frame: FrameType | None) -> bool:
+    """Whether this is where HDF5 reads from an archive.
+
+    h5py and `io` drop an exception there, and tell of a damaged file.
+    """
+    while frame is not None:
+        if frame.f_code.co_qualname.startswith("Section."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _raise_stopped(error: BaseException | None) -> None:

@@ -27,6 +27,7 @@ from wproj_cli.main import main
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 ENDS = {0, 128 + signal.SIGINT, 128 + signal.SIGTERM, *(-number for number in SIGNALS)}
+_HELD = {signal.SIGTERM, signal.SIGINT}
 PATIENCE = 60  # Seconds until a run counts as hanging.
 
 
@@ -46,9 +47,12 @@ class Child:
             )
             self._pid = self._process.pid
         else:
+            # A signal within fork() would send the child on with the parent's work.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
             self._pid = os.fork()
             if not self._pid:
                 self._run(place, words, errors, room)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
         os.close(errors)
 
     def _run(self, place, words, errors, room):
@@ -56,6 +60,7 @@ class Child:
         code = 70
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
             os.chdir(place)
             os.dup2(errors, 2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -286,6 +287,7 @@ def apply(*words, **options):
         yield report
 
 import time
+from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
 project, wproj.apply = wproj.apply, apply
 sys.exit(main())
@@ -397,6 +399,7 @@ def test_a_killed_process_leaves_the_original_and_no_target(start, run, big):
 
 SLOW = """
 import time
+from pathlib import Path
 from wproj.constraints import Constraint
 
 
@@ -453,3 +456,54 @@ def test_two_runs_for_one_target_leave_one_whole_result(start, run, tmp_path, mo
     assert digest(model if "--in-place" in options else tmp_path / "out") == right
     assert "--in-place" in options or digest(model) == before
     assert not list(tmp_path.glob(".*"))
+
+
+# Ctrl-C at a read of HDF5's from an archive, where h5py and io drop exceptions.
+WHILE_READING = """
+import os, signal, sys
+from wproj.formats import keras_archive, zip_member
+from wproj_cli.main import main
+method, number, *words = sys.argv[1:]
+ours, calls = os.getpid(), 0
+
+class Section(zip_member.Section):
+    def seek(self, *given):
+        interrupt("seek")
+        return super().seek(*given)
+
+    def readinto(self, *given):
+        interrupt("readinto")
+        return super().readinto(*given)
+
+def interrupt(called):
+    global calls
+    if os.getpid() != ours:  # The child that looks at the file first.
+        return
+    calls += called == method
+    if called == method and calls == int(number):
+        signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+keras_archive.Section = Section
+sys.exit(main(words))
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "number"), [*(("seek", n) for n in range(1, 8)), ("readinto", 1), ("readinto", 4)]
+)
+def test_an_interrupt_while_hdf5_reads_from_an_archive_is_one(tmp_path, method, number):
+    """It is neither lost nor taken for a damaged file."""
+    source = Path(__file__).resolve().parents[2] / "sample_weights/digits_cnn.keras"
+    words = ["project", source, "--declared", "-o", tmp_path / "out"]
+    run = subprocess.run(
+        [sys.executable, "-c", WHILE_READING, method, str(number), *words],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+    assert (run.returncode, run.stderr.splitlines()[-1:]) == (130, ["error: interrupted"])
+    assert "damaged" not in run.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -47,7 +47,8 @@ class Work:
 def volume(plan: Plan, target: str | os.PathLike[str] | None, *, in_place: bool = False) -> int:
     """How many bytes `apply`, with these arguments, tells its `progress` of.
 
-    They are those of the tensors of the plan, and, if there is a target, those that are copied.
+    They are those of the tensors of the plan, and, if there is a target, those that are copied. Of
+    what an interrupted run has finished, the one that goes on with it tells nothing.
     """
     checkpoint, entries = plan.checkpoint, [item.entry for item in plan.assignments]
     projected = sum(entry.nbytes for entry in entries)

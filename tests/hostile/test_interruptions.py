@@ -287,7 +287,6 @@ def apply(*words, **options):
         yield report
 
 import time
-from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
 project, wproj.apply = wproj.apply, apply
 sys.exit(main())
@@ -399,7 +398,6 @@ def test_a_killed_process_leaves_the_original_and_no_target(start, run, big):
 
 SLOW = """
 import time
-from pathlib import Path
 from wproj.constraints import Constraint
 
 

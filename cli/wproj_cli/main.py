@@ -138,7 +138,8 @@ def _is_called_by_hdf5(frame: FrameType | None) -> bool:
     h5py and `io` drop an exception there, and tell of a damaged file.
     """
     while frame is not None:
-        if frame.f_code.co_qualname.startswith("Section."):
+        module, name = frame.f_globals.get("__name__"), frame.f_code.co_qualname
+        if module == "wproj.formats.zip_member" and name.startswith("Section."):
             return True
         frame = frame.f_back
     return False

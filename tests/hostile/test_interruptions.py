@@ -464,15 +464,6 @@ from wproj_cli.main import main
 method, number, *words = sys.argv[1:]
 ours, calls = os.getpid(), 0
 
-class Section(zip_member.Section):
-    def seek(self, *given):
-        interrupt("seek")
-        return super().seek(*given)
-
-    def readinto(self, *given):
-        interrupt("readinto")
-        return super().readinto(*given)
-
 def interrupt(called):
     global calls
     if os.getpid() != ours:  # The child that looks at the file first.
@@ -482,7 +473,18 @@ def interrupt(called):
         signal.raise_signal(signal.SIGINT)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-keras_archive.Section = Section
+zip_member.interrupt = interrupt
+exec('''
+class Section(Section):
+    def seek(self, *given):
+        interrupt("seek")
+        return super().seek(*given)
+
+    def readinto(self, *given):
+        interrupt("readinto")
+        return super().readinto(*given)
+''', vars(zip_member))
+keras_archive.Section = zip_member.Section
 sys.exit(main(words))
 """
 
